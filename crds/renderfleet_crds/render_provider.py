@@ -1,0 +1,103 @@
+"""RenderProvider: one vendor account, its limits, and, in its status, how the vendor is doing."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from .conditions import Condition
+from .contract import Vendor
+from .parts import MicroUnits, ObjectName, Part, immutable
+
+
+class SecretKey(Part):
+    """A key of a Secret in the operator's own namespace."""
+
+    name: ObjectName
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = "api-key"
+
+
+class ProviderLimits(Part):
+    """How hard the account may be used, by all tenants together."""
+
+    in_flight: Annotated[int, Field(ge=1, le=10_000)] = 5
+    """Calls or vendor jobs at a time."""
+    per_minute: Annotated[int, Field(ge=1, le=100_000)] = 60
+    """Starts per minute, refilled evenly."""
+    burst: Annotated[int, Field(ge=1, le=10_000)] = 5
+    """Starts that may come at once after a quiet time."""
+
+
+class BreakerSettings(Part):
+    """When to stop asking a vendor that keeps failing."""
+
+    window_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
+    min_calls: Annotated[int, Field(ge=1, le=1000)] = 5
+    """Fewer calls in the window say nothing."""
+    failure_percent: Annotated[int, Field(ge=1, le=100)] = 50
+    open_seconds: Annotated[int, Field(ge=1, le=3600)] = 15
+    """First time open; doubles each time a probe fails, with jitter."""
+    max_open_seconds: Annotated[int, Field(ge=1, le=86_400)] = 600
+    half_open_probes: Annotated[int, Field(ge=1, le=100)] = 1
+    """Renders let through at a time to see whether the vendor is back."""
+
+
+class Price(Part):
+    """What a unit of a vendor's counting costs."""
+
+    unit: Annotated[str, Field(max_length=64)]
+    """As in a result's usage: `images`, `outputTokens`, `characters`, `credits`."""
+    micros: MicroUnits
+    """Millionths of `currency` per unit."""
+
+
+class RenderProviderSpec(Part):
+    """Where the vendor is and how to treat it."""
+
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": immutable("vendor")})
+
+    vendor: Vendor
+    """Which adapter speaks to it."""
+    base_url: Annotated[str, Field(max_length=512, pattern=r"^https?://[^\s@]+$")]
+    """No host name is compiled in; plain http is for stand-ins inside the cluster."""
+    secret_ref: SecretKey
+    """Its API key."""
+    options: dict[str, Annotated[str, Field(max_length=256)]] = {}
+    """Settings of the adapter: openai `model`, `scriptModel`; did `authScheme`."""
+    limits: ProviderLimits = ProviderLimits()
+    breaker: BreakerSettings = BreakerSettings()
+    hold: bool = False
+    """Stop by hand: nothing new is started while true."""
+    on_unknown_outcome: Literal["hold", "retry", "fail"] = "hold"
+    """What to do when nobody can say whether a paid call happened: ask a person, pay perhaps twice, or give up."""
+    call_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 300
+    poll_seconds: Annotated[int, Field(ge=1, le=600)] = 5
+    """Pause between two looks at a vendor's job."""
+    prices: Annotated[list[Price], Field(max_length=16)] = []
+    currency: Annotated[str, Field(min_length=3, max_length=3)] = "USD"
+
+
+class RenderProviderStatus(Part):
+    """How the vendor is doing, as seen from here."""
+
+    observed_generation: int | None = None
+    circuit: Literal["Closed", "Open", "HalfOpen"] | None = None
+    circuit_until: str | None = None
+    """While open: when probes may start (RFC 3339)."""
+    circuit_opened: int | None = None
+    """How often it opened in a row; the next time open grows with it."""
+    held: bool | None = None
+    held_reason: Annotated[str, Field(max_length=256)] | None = None
+    in_flight: int | None = None
+    waiting: int | None = None
+    tokens: int | None = None
+    """Starts that may happen right now."""
+    learned_in_flight: int | None = None
+    """What the vendor's headers say may run at a time, when that is less than spec.limits."""
+    learned_per_minute: int | None = None
+    last_error: Annotated[str, Field(max_length=512)] | None = None
+    last_error_at: str | None = None
+    last_success_at: str | None = None
+    conditions: Annotated[list[Condition], Field(max_length=8)] | None = Field(
+        default=None,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )

@@ -1,0 +1,82 @@
+"""VoiceJob: a text, or a prompt that first becomes a script, becomes speech."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from .parts import ObjectName, Part, immutable, rule
+from .render import COMMON_RULES, RenderSpec, RenderStatus
+
+TEXT_MAX_CHARACTERS = 10_000
+
+
+class VoiceSettings(Part):
+    """How the voice speaks; unset values are the vendor's defaults."""
+
+    stability: Annotated[float, Field(ge=0, le=1)] | None = None
+    similarity_boost: Annotated[float, Field(ge=0, le=1)] | None = None
+    style: Annotated[float, Field(ge=0, le=1)] | None = None
+    speed: Annotated[float, Field(ge=0.7, le=1.2)] | None = None
+
+
+class VoiceJobSpec(RenderSpec):
+    """What shall be said, and by whom."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                *COMMON_RULES,
+                *immutable(
+                    "provider",
+                    "scriptProvider",
+                    "text",
+                    "prompt",
+                    "voiceId",
+                    "modelId",
+                    "outputFormat",
+                    "languageCode",
+                    "settings",
+                    "seed",
+                ),
+                rule(
+                    "has(self.text) != has(self.prompt)",
+                    "give exactly one of text and prompt",
+                ),
+            ]
+        }
+    )
+
+    provider: ObjectName = "elevenlabs"
+    """The RenderProvider that speaks."""
+    script_provider: ObjectName = "openai"
+    """The RenderProvider that writes the script when a prompt is given."""
+    text: Annotated[str, Field(min_length=1, max_length=TEXT_MAX_CHARACTERS)] | None = None
+    """Spoken as it stands, 1 to 10000 characters."""
+    prompt: Annotated[str, Field(min_length=3, max_length=4000)] | None = None
+    """What the script shall be about, 3 to 4000 characters."""
+    voice_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+    """The vendor's id of the voice."""
+    model_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")] = (
+        "eleven_multilingual_v2"
+    )
+    output_format: Literal["mp3_22050_32", "mp3_44100_64", "mp3_44100_96", "mp3_44100_128", "mp3_44100_192"] = (
+        "mp3_44100_128"
+    )
+    """Codec, sample rate in Hz and bit rate in kbit/s."""
+    language_code: Annotated[str, Field(pattern=r"^[a-z]{2}$")] | None = None
+    """ISO 639-1; not understood by eleven_multilingual_v2."""
+    settings: VoiceSettings | None = None
+    seed: Annotated[int, Field(ge=0, le=4_294_967_295)] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "VoiceJobSpec":
+        if (self.text is None) == (self.prompt is None):
+            raise ValueError("give exactly one of text and prompt")
+        return self
+
+
+class VoiceJobStatus(RenderStatus):
+    """How far the voice is."""
+
+    script: Annotated[str, Field(max_length=TEXT_MAX_CHARACTERS)] | None = None
+    """What was spoken, when the script was written from a prompt."""

@@ -22,6 +22,7 @@ _CONTENT_TYPES: dict[PatchKind, str] = {
     "apply": "application/apply-patch+yaml",
 }
 Body = dict[str, Any]
+JsonPatch = list[Body]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class Cluster:
         self,
         resource: Resource,
         name: str,
-        patch: Body | list[Body],
+        patch: Body | JsonPatch,
         namespace: str | None = None,
         *,
         subresource: str | None = None,
@@ -197,7 +198,7 @@ class Cluster:
         path: str,
         *,
         params: dict[str, str] | None = None,
-        body: Body | list[Body] | None = None,
+        body: Body | JsonPatch | None = None,
         content_type: str = "application/json",
     ) -> Body:
         headers = self._headers()

@@ -85,10 +85,10 @@ class Unavailable(ApiError):
 
 def error_from(status: int, body: Any, retry_after: str | None = None) -> ApiError:
     """The error that a Status object means; `body` may be anything a proxy made up."""
-    given = body if isinstance(body, dict) else {"message": str(body)[:500]}
+    given: dict[str, Any] = body if isinstance(body, dict) else {"message": str(body)[:500]}
     reason = str(given.get("reason") or "")
     message = str(given.get("message") or "")
-    details = given.get("details") or {}
+    details: dict[str, Any] = given.get("details") or {}
     try:
         pause = float(retry_after) if retry_after else float(details["retryAfterSeconds"])
     except (KeyError, TypeError, ValueError):

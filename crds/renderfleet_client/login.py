@@ -125,5 +125,5 @@ def _pem(section: dict[str, Any], key: str, path: Path) -> str | None:
     if data := section.get(f"{key}-data"):
         return base64.b64decode(data).decode()
     if file := section.get(key):
-        return (path.parent / file).read_text()
+        return (path.parent / str(file)).read_text()
     return None

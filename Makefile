@@ -17,10 +17,10 @@ demo-down: .venv/ready ## take the demo and its cluster away; built programs and
 
 # ------------------------------------------------------------------ prove it
 test: .venv/ready ## all tests: unit, wire, store, cluster, end to end
-	$(PY) hack/run_tests.py all
+	$(PY) -m pytest
 
 test-unit: .venv/ready ## tests that need no server of any kind; under a minute
-	$(PY) hack/run_tests.py unit
+	$(PY) -m pytest tests/unit
 
 check: .venv/ready ## lint, strict types, import contracts, dependencies, generated files, chart, locks
 	$(PY) hack/check.py

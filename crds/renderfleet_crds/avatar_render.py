@@ -31,7 +31,9 @@ class AvatarRenderSpec(RenderSpec):
     size: Literal["1024x1024", "1536x1024", "1024x1536"] = "1024x1024"
     """Width x height in pixels."""
     quality: Literal["auto", "low", "medium", "high"] = "medium"
+    """Detail, and with it the price, of each picture."""
     background: Literal["auto", "opaque"] = "auto"
+    """Transparent ones are not offered: D-ID shows them black."""
     format: Literal["png", "jpeg"] = "png"
     """File format; D-ID reads these two only."""
     base_image_key: StorageKey | None = None

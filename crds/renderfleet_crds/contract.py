@@ -227,6 +227,8 @@ class Task(Part):
     trace_id: str | None = None
     deadline_seconds: float
     """Counted from the runner's start; past it the pod is killed anyway, so report before."""
+    grace_seconds: float = 25
+    """Time from SIGTERM to SIGKILL; a paid answer that is on its way is waited for that long, less a little."""
     provider: ProviderAccess | None = None
     script_provider: ProviderAccess | None = None
     record: RecordUrls
@@ -254,6 +256,8 @@ class AcceptedRecord(Part):
     vendor_job_id: str | None = None
     request_id: str | None = None
     accepted_at: str
+    script: str | None = None
+    """What is to be spoken, when it was written from a prompt: without it a lost speech could not be looked for."""
 
 
 class StageResult(Part):
@@ -267,18 +271,22 @@ class StageResult(Part):
     message: Annotated[str, Field(max_length=512)] | None = None
     """For the user: what happened and what to do. Never holds a key, a prompt or a signed URL."""
     retry_after_seconds: float | None = None
+    retry_limit: int | None = None
+    """How many more attempts this failure is worth; unset: as many as the render's own policy allows."""
     charged: Charged = Charged.NO
     vendor_job_id: str | None = None
     vendor_status: str | None = None
     request_id: str | None = None
     outputs: list[Output] = []
+    script: str | None = None
+    """What was spoken, when it was written from a prompt."""
     cost_micros: MicroUnits | None = None
     usage: dict[str, int] = {}
     """The vendor's own counts, e.g. `outputTokens`, `characters`."""
     learned: dict[str, int] = {}
     """Limits read from the vendor's headers, e.g. `maxConcurrent`."""
     outputs_in_record: bool = False
-    """True in a termination message that had to leave the outputs out to stay under its limit."""
+    """True in a termination message that had to leave outputs and script out to stay under its limit."""
 
     @model_validator(mode="after")
     def _failure_has_a_category(self) -> "StageResult":
@@ -287,9 +295,9 @@ class StageResult(Part):
         return self
 
     def to_termination_message(self) -> str:
-        """JSON of at most 4096 bytes; outputs that do not fit are left to the record and said to be there."""
+        """JSON of at most 4096 bytes; outputs and script that do not fit are left to the record, which it says."""
         text = self.model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True)
         if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT_BYTES:
             return text
-        short = self.model_copy(update={"outputs": [], "outputs_in_record": True})
+        short = self.model_copy(update={"outputs": [], "script": None, "outputs_in_record": True})
         return short.model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True)

@@ -70,10 +70,13 @@ class RenderProviderSpec(Part):
     on_unknown_outcome: Literal["hold", "retry", "fail"] = "hold"
     """What to do when nobody can say whether a paid call happened: ask a person, pay perhaps twice, or give up."""
     call_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 300
+    """Total time for one paid call, from connecting to the last byte."""
     poll_seconds: Annotated[int, Field(ge=1, le=600)] = 5
     """Pause between two looks at a vendor's job."""
     prices: Annotated[list[Price], Field(max_length=16)] = []
+    """Price list for estimates before and costs after; empty: nothing is counted."""
     currency: Annotated[str, Field(min_length=3, max_length=3)] = "USD"
+    """ISO 4217 code of the price list."""
 
 
 class RenderProviderStatus(Part):

@@ -23,6 +23,7 @@ class RenderTenantSpec(Part):
     model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": immutable("namespace")})
 
     display_name: Annotated[str, Field(max_length=128)] | None = None
+    """For people."""
     namespace: Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] | None = None
     """Its namespace. Unset: `rf-` and the tenant's name. An existing one is taken over only when it carries our label."""
     concurrency: Annotated[int, Field(ge=0, le=10_000)] = 4
@@ -35,6 +36,7 @@ class RenderTenantSpec(Part):
     monthly_budget_micros: MicroUnits | None = None
     """Millionths of a currency unit per calendar month (UTC). Unset: no limit."""
     members: Annotated[list[Member], Field(max_length=64)] = []
+    """Who may manage the tenant's renders with kubectl."""
 
 
 class RenderTenantStatus(Part):

@@ -69,6 +69,7 @@ class VideoRenderSpec(RenderSpec):
     script: Annotated[str, Field(min_length=1, max_length=SCRIPT_MAX_CHARACTERS)] | None = None
     """Text to be spoken by voiceId; the operator makes an owned VoiceJob of it."""
     voice_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")] | None = None
+    """The vendor's id of the voice that speaks the script."""
     stitch: bool = True
     """Put the talking face back into the whole picture; false gives a 512 x 512 crop."""
 

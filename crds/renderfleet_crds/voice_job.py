@@ -59,6 +59,7 @@ class VoiceJobSpec(RenderSpec):
     model_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")] = (
         "eleven_multilingual_v2"
     )
+    """The vendor's model; it bounds the length of one call, longer texts are spoken in parts and joined."""
     output_format: Literal["mp3_22050_32", "mp3_44100_64", "mp3_44100_96", "mp3_44100_128", "mp3_44100_192"] = (
         "mp3_44100_128"
     )
@@ -67,6 +68,7 @@ class VoiceJobSpec(RenderSpec):
     """ISO 639-1; not understood by eleven_multilingual_v2."""
     settings: VoiceSettings | None = None
     seed: Annotated[int, Field(ge=0, le=4_294_967_295)] | None = None
+    """Makes the vendor try to speak the same text the same way again."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "VoiceJobSpec":

@@ -31,6 +31,14 @@ def rule(cel: str, message: str, field_path: str | None = None) -> JsonDict:
     return made
 
 
+_CEL_RESERVED = frozenset({"namespace", "package", "import", "function", "const", "let", "var", "loop", "return"})
+"""Words that CEL keeps for itself; a field so called is spelled `__word__` in rules (Kubernetes' escaping)."""
+
+
+def _in_cel(field: str) -> str:
+    return f"__{field}__" if field in _CEL_RESERVED else field
+
+
 def immutable(*fields: str) -> list[JsonValue]:
     """CEL rules that freeze `fields` (camelCase) at their first value.
 
@@ -38,7 +46,7 @@ def immutable(*fields: str) -> list[JsonValue]:
     """
     return [
         rule(
-            f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})",
+            "has(self.{0}) == has(oldSelf.{0}) && (!has(self.{0}) || self.{0} == oldSelf.{0})".format(_in_cel(name)),
             f"{name} cannot be changed; create a new object instead",
             f".{name}",
         )

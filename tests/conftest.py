@@ -1,0 +1,34 @@
+"""What all tests share: which cluster pytest-kind drives, and a control plane without nodes for tests of the API alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from renderfleet_cluster import local, programs
+from renderfleet_cluster.places import REPOSITORY, default_cluster_name, state_dir
+from renderfleet_cluster.shape import Options
+
+PLANE = "tests"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Point pytest-kind at our kind-shaped front instead of having it download kind."""
+    option = config.option
+    if getattr(option, "kind_bin", None) is None:
+        name = default_cluster_name()
+        option.cluster_name = name
+        option.kind_bin = str(REPOSITORY / "hack/cluster/kind")
+        option.kind_kubectl_bin = str(programs.KUBERNETES.path("kubectl"))
+        option.kubeconfig = str(state_dir() / name / "kubeconfig")
+        option.keep_cluster = True
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[Path]:
+    """Kubeconfig of a real API server with controllers and scheduler, but no node; our CRDs are not in it yet."""
+    if local.shape_of(PLANE) is not None:
+        local.down(PLANE)
+    shape = local.up(PLANE, Options(control_plane_only=True))
+    yield Path(shape.kubeconfig)
+    local.down(PLANE)

@@ -23,11 +23,12 @@ class HasHealth(Protocol):
 def is_healthy(process: HasHealth, timeout_seconds: float = 1.0) -> bool:
     """True when the process answers its health page with 200, or accepts a connection on its socket."""
     if process.health_kind is HealthKind.SOCKET:
-        return _accepts(process.health_target, timeout_seconds)
+        return accepts(process.health_target, timeout_seconds)
     return _answers_ok(process.health_target, timeout_seconds)
 
 
-def _accepts(path: str, timeout_seconds: float) -> bool:
+def accepts(path: str, timeout_seconds: float) -> bool:
+    """True when something listens on the Unix socket at `path`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(timeout_seconds)
         try:

@@ -98,8 +98,8 @@ def cluster_config(options: Options) -> dict[str, Any]:
     """kind's description of a one-node cluster like the local one."""
     patches = []
     if options.taint_pools:
-        taints = [{"key": key, "value": value, "effect": "NoSchedule"} for key, value in shapes.pool_labels().items()]
-        patches.append(json.dumps({"kind": "InitConfiguration", "nodeRegistration": {"taints": taints}}))
+        registration = {"taints": shapes.pool_taints()}
+        patches.append(json.dumps({"kind": "InitConfiguration", "nodeRegistration": registration}))
     return {
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",

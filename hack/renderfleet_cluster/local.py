@@ -17,7 +17,7 @@ from typing import Any
 from renderfleet_cluster import debian, network, pki, programs, supervisor
 from renderfleet_cluster import shape as shapes
 from renderfleet_cluster.apiclient import AdministratorApi
-from renderfleet_cluster.health import is_healthy
+from renderfleet_cluster.health import accepts, is_healthy
 from renderfleet_cluster.places import state_dir
 from renderfleet_cluster.say import Trouble, line, step
 from renderfleet_cluster.shape import SOCKET_PATH_LIMIT, Options, Shape
@@ -361,15 +361,28 @@ def _unmount_below(folder: Path) -> None:
 
 
 def _remove_kubelet_leftovers() -> None:
-    """What the kubelet writes outside its own folder, whatever it is told."""
+    """What kubelet, containerd and the CNI plugins write outside the cluster's folder, whatever they are told.
+
+    Only dead links, sockets that nobody listens on and empty folders go: the machine may have a containerd of its own.
+    """
     for link in Path("/var/log/containers").glob("*.log"):
+        if link.is_symlink() and not link.exists():
+            link.unlink(missing_ok=True)
+    shutil.rmtree("/var/lib/kubelet/device-plugins", ignore_errors=True)
+    shutil.rmtree("/var/lib/kubelet/checkpoints", ignore_errors=True)
+    for file in Path("/run/containerd/s").glob("*"):
+        if file.is_socket() and not accepts(str(file), timeout_seconds=0.2):
+            file.unlink(missing_ok=True)
+    for folder in (
+        "/var/log/containers",
+        "/var/log/pods",
+        "/var/lib/kubelet",
+        "/run/containerd/s",
+        f"/run/containerd/runc/{CONTAINERD_NAMESPACE}",
+        "/run/containerd/runc",
+        "/run/containerd",
+        "/var/lib/cni/results",
+        "/var/lib/cni",
+    ):
         with suppress(OSError):
-            if link.is_symlink() and not link.exists():
-                link.unlink()
-    for folder in ("/var/log/containers", "/var/lib/kubelet/device-plugins", "/var/lib/kubelet", "/run/containerd/s"):
-        path = Path(folder)
-        with suppress(OSError):
-            if path.name in ("device-plugins", "s"):
-                for file in path.iterdir():
-                    file.unlink()
-            path.rmdir()
+            Path(folder).rmdir()

@@ -18,6 +18,7 @@ from renderfleet_cluster import programs
 
 POOLS = ("image-gen", "video-gen", "postprocess")
 POOL_LABEL_PREFIX = "renderfleet.dev/pool-"
+POOL_TAINT_KEY = "renderfleet.dev/pool"
 CLUSTER_DOMAIN = "cluster.local"
 SERVICE_CIDR = "10.96.0.0/16"
 SERVICE_API_ADDRESS = "10.96.0.1"
@@ -144,6 +145,11 @@ class Shape:
 
     def with_options(self, options: Options) -> Shape:
         return replace(self, options=options)
+
+
+def pool_taints() -> list[dict[str, str]]:
+    """The taint of a node that is for runners only. One key and effect can stand on a node once, so it names no pool."""
+    return [{"key": POOL_TAINT_KEY, "value": "runners-only", "effect": "NoSchedule"}]
 
 
 def pool_labels() -> dict[str, str]:
@@ -339,6 +345,7 @@ def _controller_manager(shape: Shape) -> Process:
         f"--service-account-private-key-file={pki / 'service-account.key'}",
         f"--cluster-signing-cert-file={pki / 'ca.crt'}",
         f"--cluster-signing-key-file={pki / 'ca.key'}",
+        f"--flex-volume-plugin-dir={shape.state / 'volume-plugins'}",
         "--profiling=false",
     ]
     if shape.options.controller_flags is ControllerFlags.TUNED:
@@ -500,7 +507,6 @@ def _cni_config(shape: Shape) -> dict[str, Any]:
 
 
 def _kubelet_config(shape: Shape) -> dict[str, Any]:
-    taints = [{"key": key, "value": value, "effect": "NoSchedule"} for key, value in pool_labels().items()]
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -522,8 +528,9 @@ def _kubelet_config(shape: Shape) -> dict[str, Any]:
         "tlsPrivateKeyFile": str(shape.pki / "kubelet-server.key"),
         "podLogsDir": str(shape.state / "pod-logs"),
         "volumePluginDir": str(shape.state / "volume-plugins"),
-        "staticPodPath": "",
-        "registerWithTaints": taints if shape.options.taint_pools else [],
+        # kube-proxy here speaks nftables; nothing needs the kubelet's canary chains in iptables.
+        "makeIPTablesUtilChains": False,
+        "registerWithTaints": pool_taints() if shape.options.taint_pools else [],
         "maxPods": 250,
         # Images come from an import, not from a registry: one that is collected cannot be fetched again.
         "imageGCHighThresholdPercent": 100,

@@ -1,0 +1,1 @@
+"""The D-ID side: talks, images, audios, credits, voices, and the storage that serves finished videos."""

@@ -1,0 +1,1 @@
+"""The ElevenLabs side: text to speech, voices, models, subscription, history."""

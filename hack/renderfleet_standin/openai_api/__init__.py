@@ -1,0 +1,1 @@
+"""The OpenAI side: images, responses, chat completions, models."""

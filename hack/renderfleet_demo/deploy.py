@@ -49,9 +49,7 @@ class Tools:
 
     def _run(self, program: str, arguments: tuple[str, ...], stdin: str | None) -> str:
         command = [self.path(program), *arguments]
-        done = subprocess.run(
-            command, input=stdin, env=self.environment, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, input=stdin, env=self.environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise Trouble(
                 f"{program} {' '.join(arguments[:6])} failed: {done.stderr.strip()[-1500:]}",
@@ -75,11 +73,23 @@ def deploy(tools: Tools, provider: Provider, *, values: Mapping[str, str] | None
         fleet = {f"images.{name}": references[name] for name in FLEET_IMAGES}
         # The demo's values are the main chart's only difference from production.
         _install(
-            tools, RELEASE, "renderfleet", SYSTEM_NAMESPACE, {**fleet, **(values or {})},
-            "--values", str(REPOSITORY / "charts/renderfleet-demo/renderfleet-values.yaml"),
+            tools,
+            RELEASE,
+            "renderfleet",
+            SYSTEM_NAMESPACE,
+            {**fleet, **(values or {})},
+            "--values",
+            str(REPOSITORY / "charts/renderfleet-demo/renderfleet-values.yaml"),
         )
         demo = {f"images.{name}": references[name] for name in DEMO_IMAGES}
-        tools.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "-l", "app.kubernetes.io/managed-by=renderfleet")
+        tools.kubectl(
+            "wait",
+            "--for=condition=Established",
+            "--timeout=30s",
+            "crd",
+            "-l",
+            "app.kubernetes.io/managed-by=renderfleet",
+        )
         _install(tools, "renderfleet-demo", "renderfleet-demo", DEMO_NAMESPACE, demo)
     for namespace, name in (
         (DEMO_NAMESPACE, "postgres"),
@@ -100,9 +110,7 @@ def admin_key(tools: Tools) -> str:
     return base64.b64decode(encoded).decode()
 
 
-def _install(
-    tools: Tools, release: str, chart: str, namespace: str, values: Mapping[str, str], *more: str
-) -> None:
+def _install(tools: Tools, release: str, chart: str, namespace: str, values: Mapping[str, str], *more: str) -> None:
     sets = [part for name, value in values.items() for part in ("--set-string", f"{name}={value}")]
     tools.helm(
         "upgrade", "--install", release, str(REPOSITORY / "charts" / chart), "--namespace", namespace, *more, *sets

@@ -23,14 +23,24 @@ def forwarded(tools: Tools, namespace: str, service: str, service_port: int, loc
     """
     with contextlib.closing(socket.socket()) as probe:
         if probe.connect_ex(("127.0.0.1", local_port)) == 0:
-            raise Trouble(f"port {local_port} of this machine is taken", f"end what listens there: ss -ltnp 'sport = :{local_port}'")
+            raise Trouble(
+                f"port {local_port} of this machine is taken",
+                f"end what listens there: ss -ltnp 'sport = :{local_port}'",
+            )
     left = threading.Event()
     current: list[subprocess.Popen[bytes]] = []
 
     def keep_forwarding() -> None:
         while not left.is_set():
             child = subprocess.Popen(
-                [tools.path("kubectl"), "-n", namespace, "port-forward", f"service/{service}", f"{local_port}:{service_port}"],
+                [
+                    tools.path("kubectl"),
+                    "-n",
+                    namespace,
+                    "port-forward",
+                    f"service/{service}",
+                    f"{local_port}:{service_port}",
+                ],
                 env=tools.environment,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -59,4 +69,6 @@ def _wait_until_it_listens(port: int, service: str) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
-    raise Trouble(f"nothing answers behind service {service} on port {port}", f"see: kubectl get pods -A | grep {service}")
+    raise Trouble(
+        f"nothing answers behind service {service} on port {port}", f"see: kubectl get pods -A | grep {service}"
+    )

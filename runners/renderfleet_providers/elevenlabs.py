@@ -109,7 +109,9 @@ class ElevenLabs:
         request_ids: list[str] = []
         for text in split_text(order.text, await self._max_characters(order.model_id, len(order.text))):
             try:
-                part = await self._speak_part(order, text, request_ids[-CHAINED_REQUESTS:], patient=bool(parts))
+                part = await self._speak_part(
+                    order, text, request_ids[-CHAINED_REQUESTS:], patient=order.patient or bool(parts)
+                )
             except VendorError as failed:
                 if parts:
                     failed.charged = Charged.YES

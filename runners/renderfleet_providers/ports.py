@@ -104,6 +104,8 @@ class SpeechOrder:
     style: float | None = None
     speed: float | None = None
     seed: int | None = None
+    patient: bool = False
+    """Wait out refusals for a while: something that belongs to this order has been paid already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,39 @@
+"""Read the Task, run its stage, report, exit with a contract code.
+
+RENDERFLEET_TASK                        the Task as JSON
+RENDERFLEET_TERMINATION_MESSAGE_PATH    where the result goes besides the run record (default: Kubernetes' path)
+"""
+
+import os
+import sys
+import time
+
+STARTED = time.monotonic()
+
+VERSION = "0.1.0"
+TERMINATION_PATH_ENV = "RENDERFLEET_TERMINATION_MESSAGE_PATH"
+
+
+def main() -> int:
+    """Exit code of the process."""
+    if "--version" in sys.argv[1:]:
+        print(f"renderfleet-runner {VERSION}")
+        return 0
+    if len(sys.argv) > 1:
+        print(__doc__, file=sys.stderr)
+        return 0 if sys.argv[1] in ("-h", "--help") else 64
+
+    import asyncio
+
+    from renderfleet_crds.contract import TASK_ENV, TERMINATION_MESSAGE_PATH
+
+    from .run import run_task
+
+    termination_path = os.environ.get(TERMINATION_PATH_ENV, TERMINATION_MESSAGE_PATH)
+    # Taken out, so that no tool we start inherits signed addresses and prompts.
+    task_text = os.environ.pop(TASK_ENV, "")
+    return asyncio.run(run_task(task_text, termination_path, STARTED))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""SYNTHESIZE: a script if one is to be written, then speech, heard to its end before it counts."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from renderfleet_crds.contract import AcceptedRecord, ClaimRecord, StageResult, VoiceParams
+from renderfleet_providers.costs import as_script_usage
+from renderfleet_providers.ports import ScriptWriter, Speaker, Speech, SpeechOrder
+
+from .attempt import Attempt, PaidStage, cannot
+from .errors import BadInput, BrokenMedia, OwnFault
+from .media import Heard, Kind, NotMedia, join_audio, kind_of, listen, probe
+from .provenance import provenance_of
+from .record import accepted_now
+from .vendors import adapter_for
+
+FASTEST_LETTERS_PER_SECOND = 40.0
+"""Twice as fast as a person speaks at speed 1.2; a recording that is shorter than that has lost its end."""
+SHORTEST_TEXT_TO_JUDGE = 40
+CUT_OFF_SECONDS = 0.3
+"""A recording that ends so much before its own header says was cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """The paid answer."""
+
+    text: str
+    speech: Speech
+
+
+class VoiceStage(PaidStage[Spoken]):
+    """One script call if asked for, and one speech call per part of the text."""
+
+    def __init__(self, attempt: Attempt, params: VoiceParams) -> None:
+        super().__init__(attempt)
+        self._params = params
+        task = attempt.task
+        seconds = attempt.call_seconds(task.provider.call_timeout_seconds if task.provider else 0)
+        self._adapter = adapter_for(task.provider, seconds)
+        if not isinstance(self._adapter, Speaker):
+            raise cannot("speak")
+        self._speaker: Speaker = self._adapter
+        self._script_adapter = None
+        self._writer: ScriptWriter | None = None
+        if params.text is None:
+            seconds = attempt.call_seconds(task.script_provider.call_timeout_seconds if task.script_provider else 0)
+            self._script_adapter = adapter_for(task.script_provider, seconds)
+            if not isinstance(self._script_adapter, ScriptWriter):
+                raise cannot("write scripts")
+            self._writer = self._script_adapter
+
+    async def prepare(self) -> None:
+        """See that there is something to say."""
+        if not (self._params.text or "").strip() and not (self._params.prompt or "").strip():
+            raise BadInput("nothing_to_say", "there is neither a text nor a prompt")
+        _mp3_settings(self._params.output_format)
+
+    async def call(self) -> Spoken:
+        """Paid: script, then speech."""
+        text = self._params.text or await self._write_script()
+
+        async def answered(request_id: str | None) -> None:
+            await self.answered(accepted_now(request_id=request_id))
+
+        speech = await self._speaker.speak(self._order(text), answered)
+        return Spoken(text, speech)
+
+    async def _write_script(self) -> str:
+        assert self._writer is not None
+        params = self._params
+        script = await self._writer.write_script(
+            params.prompt or "", params.max_script_characters, params.language_code
+        )
+        # From here on money is spent, and the words are worth keeping even if nobody speaks them.
+        self.attempt.partial = {"script": script.text, "usage": as_script_usage(script.usage)}
+        await self.answered(accepted_now(request_id=script.request_id, script=script.text))
+        return script.text
+
+    def _order(self, text: str) -> SpeechOrder:
+        params = self._params
+        return SpeechOrder(
+            text=text,
+            voice_id=params.voice_id,
+            model_id=params.model_id,
+            output_format=params.output_format,
+            language_code=params.language_code,
+            stability=params.stability,
+            similarity_boost=params.similarity_boost,
+            style=params.style,
+            speed=params.speed,
+            seed=params.seed,
+            patient=self._writer is not None,
+        )
+
+    async def find(self, claim: ClaimRecord | None, accepted: AcceptedRecord | None) -> Spoken | None:
+        """The speech from the vendor's history, if the words are known."""
+        text = self._params.text or (accepted.script if accepted else None)
+        if claim is None or text is None:
+            return None
+        if self._params.text is None:
+            self.attempt.partial = {"script": text}
+        speech = await self._speaker.find_speech(self._order(text), datetime.fromisoformat(claim.claimed_at))
+        return Spoken(text, speech) if speech is not None else None
+
+    async def deliver(self, answer: Spoken) -> StageResult:
+        """Join, hear and store the speech."""
+        attempt = self.attempt
+        usage = {**attempt.partial.get("usage", {}), **answer.speech.usage}
+        attempt.partial = {
+            **attempt.partial,
+            "usage": usage,
+            "request_id": answer.speech.request_id,
+            "learned": answer.speech.learned,
+        }
+        slot = attempt.slot("speech")
+        if slot is None:
+            raise OwnFault("slot_not_given", "the task has no place for the speech")
+        try:
+            file = await self._one_file(answer.speech.parts)
+            heard = await self._hear(file, answer.text)
+        except NotMedia as broken:
+            raise BrokenMedia(f"speech_{broken.code}", f"the vendor's recording: {broken.message}") from broken
+        output = await attempt.store(
+            slot,
+            file,
+            duration_seconds=round(heard.seconds, 3),
+            loudness_lufs=heard.loudness_lufs,
+            provenance=provenance_of(file, Kind.MP3),
+        )
+        return StageResult(outcome="done", charged=attempt.charged, outputs=[output], **attempt.partial)
+
+    async def _one_file(self, parts: list[bytes]) -> Path:
+        files = []
+        for number, part in enumerate(parts, start=1):
+            file = self.attempt.work / f"part-{number}.mp3"
+            file.write_bytes(part)
+            if kind_of(file) is not Kind.MP3:
+                raise NotMedia("wrong_format", "it is no mp3")
+            files.append(file)
+        if len(files) == 1:
+            return files[0]
+        joined = self.attempt.work / "speech.mp3"
+        sample_rate_hz, bit_rate_kbit = _mp3_settings(self._params.output_format)
+        await join_audio(
+            files,
+            Kind.MP3,
+            joined,
+            self.attempt.deadline,
+            bit_rate_kbit=bit_rate_kbit,
+            sample_rate_hz=sample_rate_hz,
+        )
+        return joined
+
+    async def _hear(self, file: Path, text: str) -> Heard:
+        declared = await probe(file, Kind.MP3, self.attempt.deadline)
+        heard = await listen(file, Kind.MP3, self.attempt.deadline)
+        if heard.is_silent:
+            raise NotMedia("silent", "nothing can be heard in it")
+        too_short = len(text) >= SHORTEST_TEXT_TO_JUDGE and heard.seconds < len(text) / FASTEST_LETTERS_PER_SECOND
+        if too_short or heard.seconds < declared.seconds - CUT_OFF_SECONDS or heard.seconds <= 0:
+            raise NotMedia("cut_off", "it ends before the text does")
+        return heard
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        await self._adapter.aclose()
+        if self._script_adapter is not None:
+            await self._script_adapter.aclose()
+
+
+def _mp3_settings(output_format: str) -> tuple[int, int]:
+    """(sample rate in Hz, bit rate in kbit/s) of the vendor's name for an MP3 format. Raises BadInput for others."""
+    found = re.fullmatch(r"mp3_(\d+)_(\d+)", output_format)
+    if found is None:
+        raise BadInput("format_not_supported", f"outputFormat {output_format} is no mp3 format")
+    return int(found.group(1)), int(found.group(2))

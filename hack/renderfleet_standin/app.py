@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.responses import RedirectResponse
 
-from renderfleet_standin.control import control_router
+from renderfleet_standin.control import ControlDoor
 from renderfleet_standin.core import Standin
 from renderfleet_standin.did_api import errors as did_errors
 from renderfleet_standin.did_api import routes as did_routes
@@ -50,9 +51,15 @@ def create_app(settings: StandinSettings) -> FastAPI:
         """Ready as soon as it answers."""
         return {"status": "ok"}
 
-    app.include_router(control_router(standin, forget))
+    @app.get("/", include_in_schema=False)
+    async def front() -> RedirectResponse:
+        """People who open the bare address want the ledger."""
+        return RedirectResponse("/_standin/")
+
+    app.include_router(ControlDoor(standin, forget).router())
     app.mount(
-        "/openai/v1", Doorway(openai_routes.openai_app(standin), standin, "openai", openai_routes.headers_for(standin))
+        "/openai/v1",
+        Doorway(openai_routes.OpenAISide(standin).app(), standin, "openai", openai_routes.headers_for(standin)),
     )
     app.mount("/elevenlabs", Doorway(elevenlabs.app(), standin, "elevenlabs", elevenlabs_routes.headers_for(standin)))
     app.mount("/did", Doorway(did.app(), standin, "did", did_routes.headers_for(standin)))

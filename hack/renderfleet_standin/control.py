@@ -1,6 +1,5 @@
 """The stand-in's own door, below /_standin: ledger, call log, scripted faults, gates, latencies, limits, reset."""
 
-import html
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from starlette.responses import HTMLResponse
 from renderfleet_standin.core import Standin, as_dict
 from renderfleet_standin.faults import ActiveRule, Rule, UnknownFault, Vendor
 from renderfleet_standin.gates import Gate, Hold
+from renderfleet_standin.page import ledger_page
 
 
 class Latency(BaseModel):
@@ -47,91 +47,116 @@ def _gate_json(gate: Gate) -> dict[str, Any]:
     return {"id": gate.id, **gate.hold.model_dump(), "stopped": gate.stopped, "waiting": list(gate.waiting)}
 
 
-def control_router(standin: Standin, forget: Callable[[], None]) -> APIRouter:
-    """Routes below /_standin. `forget` drops what the vendors' sides remember."""
-    router = APIRouter(prefix="/_standin")
+class ControlDoor:
+    """Routes below /_standin."""
 
-    @router.get("/ledger")
-    async def ledger() -> dict[str, Any]:
+    def __init__(self, standin: Standin, forget: Callable[[], None]) -> None:
+        """`forget` drops what the vendors' sides remember."""
+        self._standin = standin
+        self._forget = forget
+
+    def router(self) -> APIRouter:
+        """All routes."""
+        router = APIRouter(prefix="/_standin")
+        router.add_api_route("/", self.page, methods=["GET"], response_class=HTMLResponse)
+        router.add_api_route("/ledger", self.ledger, methods=["GET"])
+        router.add_api_route("/calls", self.calls, methods=["GET"])
+        router.add_api_route("/faults", self.add_faults, methods=["POST"], status_code=201)
+        router.add_api_route("/faults", self.list_faults, methods=["GET"])
+        router.add_api_route("/faults", self.delete_faults, methods=["DELETE"])
+        router.add_api_route("/latency", self.set_latency, methods=["POST"])
+        router.add_api_route("/limits", self.list_limits, methods=["GET"])
+        router.add_api_route("/limits", self.set_limit, methods=["POST"])
+        router.add_api_route("/hold", self.hold, methods=["POST"], status_code=201)
+        router.add_api_route("/hold", self.list_holds, methods=["GET"])
+        router.add_api_route("/release", self.release, methods=["POST"])
+        router.add_api_route("/reset", self.reset, methods=["POST"])
+        return router
+
+    def _check_operation(self, vendor: Vendor, operation: str) -> None:
+        known = self._standin.operations[vendor]
+        if operation != "*" and operation not in known:
+            raise HTTPException(422, f"{vendor} has no operation {operation!r}; it has: {', '.join(known)}")
+
+    async def page(self) -> str:
+        """The ledger for people."""
+        return ledger_page(self._standin)
+
+    async def ledger(self) -> dict[str, Any]:
         """Every billed generation, oldest first, with totals and whatever was billed more than once."""
-        return {"entries": [entry.model_dump() for entry in standin.ledger], **standin.ledger.summary()}
+        ledger = self._standin.ledger
+        return {"entries": [entry.model_dump() for entry in ledger], **ledger.summary()}
 
-    @router.get("/calls")
-    async def calls(vendor: str | None = None, operation: str | None = None) -> dict[str, Any]:
+    async def calls(self, vendor: str | None = None, operation: str | None = None) -> dict[str, Any]:
         """The latest vendor calls, refused ones included, with counts by operation."""
         listed = [
             as_dict(note)
-            for note in standin.calls
+            for note in self._standin.calls
             if (vendor is None or note.vendor == vendor) and (operation is None or note.operation == operation)
         ]
-        return {"counts": standin.counters.by_operation, "calls": listed, "callbacks": list(standin.callbacks)}
+        counts = self._standin.counters.by_operation
+        return {"counts": counts, "calls": listed, "callbacks": list(self._standin.callbacks)}
 
-    @router.post("/faults", status_code=201)
-    async def add_faults(rules: Rule | list[Rule]) -> list[ActiveRule]:
-        """Put scripted faults in force."""
+    async def add_faults(self, rules: Rule | list[Rule]) -> list[ActiveRule]:
+        """Put scripted faults in force; none of a list when one of it is wrong."""
+        wanted = rules if isinstance(rules, list) else [rules]
         try:
-            return [standin.faults.add(rule) for rule in (rules if isinstance(rules, list) else [rules])]
+            for rule in wanted:
+                self._standin.faults.check(rule)
         except UnknownFault as unknown:
             raise HTTPException(422, str(unknown)) from None
+        return [self._standin.faults.add(rule) for rule in wanted]
 
-    @router.get("/faults")
-    async def list_faults() -> dict[str, Any]:
+    async def list_faults(self) -> dict[str, Any]:
         """Rules in force with their hits, and every fault there is."""
+        standin = self._standin
         known = {vendor: {row.name: row.about for row in rows.values()} for vendor, rows in standin.rows.items()}
         return {"rules": standin.faults.all(), "operations": standin.operations, "known": known}
 
-    @router.delete("/faults")
-    async def delete_faults(id: int | None = None) -> dict[str, int]:  # noqa: A002 - the query's name
+    async def delete_faults(self, id: int | None = None) -> dict[str, int]:  # noqa: A002 - the query's name
         """Remove one rule, or all."""
-        return {"removed": standin.faults.remove(id)}
+        return {"removed": self._standin.faults.remove(id)}
 
-    @router.post("/latency")
-    async def set_latency(latency: Latency) -> dict[str, int]:
+    async def set_latency(self, latency: Latency) -> dict[str, int]:
         """Set an operation's base latency; 0 takes it away."""
-        if latency.operation != "*" and latency.operation not in standin.operations[latency.vendor]:
-            raise HTTPException(422, f"{latency.vendor} has: {', '.join(standin.operations[latency.vendor])}")
-        standin.latency_ms[f"{latency.vendor}/{latency.operation}"] = latency.ms
-        return standin.latency_ms
+        self._check_operation(latency.vendor, latency.operation)
+        self._standin.latency_ms[f"{latency.vendor}/{latency.operation}"] = latency.ms
+        return self._standin.latency_ms
 
-    @router.get("/limits")
-    async def list_limits() -> dict[str, Any]:
+    async def list_limits(self) -> dict[str, Any]:
         """Rate limits and their use now."""
         return {
             name: {"limit": window.limit, "seconds": window.seconds, "used": window.used}
-            for name, window in standin.limits.items()
+            for name, window in self._standin.limits.items()
         }
 
-    @router.post("/limits")
-    async def set_limit(wanted: Limit) -> dict[str, Any]:
+    async def set_limit(self, wanted: Limit) -> dict[str, Any]:
         """Change a rate limit; 0 takes it away."""
-        if wanted.name not in standin.limits:
-            raise HTTPException(422, f"the limits are: {', '.join(standin.limits)}")
-        window = standin.limits[wanted.name]
+        window = self._standin.limits.get(wanted.name)
+        if window is None:
+            raise HTTPException(422, f"the limits are: {', '.join(self._standin.limits)}")
         window.limit = wanted.limit
         window.seconds = wanted.seconds or window.seconds
-        return await list_limits()
+        return await self.list_limits()
 
-    @router.post("/hold", status_code=201)
-    async def hold(wanted: Hold) -> dict[str, Any]:
+    async def hold(self, wanted: Hold) -> dict[str, Any]:
         """Stop matching calls at a point until released."""
-        if wanted.operation != "*" and wanted.operation not in standin.operations[wanted.vendor]:
-            raise HTTPException(422, f"{wanted.vendor} has: {', '.join(standin.operations[wanted.vendor])}")
-        return _gate_json(standin.gates.close(wanted))
+        self._check_operation(wanted.vendor, wanted.operation)
+        return _gate_json(self._standin.gates.close(wanted))
 
-    @router.get("/hold")
-    async def list_holds() -> list[dict[str, Any]]:
+    async def list_holds(self) -> list[dict[str, Any]]:
         """Closed gates and who stands before them."""
-        return [_gate_json(gate) for gate in standin.gates.all()]
+        return [_gate_json(gate) for gate in self._standin.gates.all()]
 
-    @router.post("/release")
-    async def release(wanted: Release | None = None) -> dict[str, list[str]]:
+    async def release(self, wanted: Release | None = None) -> dict[str, list[str]]:
         """Open gates; the request ids that go on come back."""
         wanted = wanted or Release()
-        return {"released": standin.gates.open(gate_id=wanted.id, vendor=wanted.vendor, operation=wanted.operation)}
+        released = self._standin.gates.open(gate_id=wanted.id, vendor=wanted.vendor, operation=wanted.operation)
+        return {"released": released}
 
-    @router.post("/reset")
-    async def reset() -> dict[str, str]:
-        """Forget ledger, calls, faults, gates, latencies and talks, as after a fresh start."""
+    async def reset(self) -> dict[str, str]:
+        """Forget ledger, calls, faults, gates, latencies, talks and speeches; limits keep their size and start anew."""
+        standin = self._standin
         standin.gates.open()
         standin.faults.remove(None)
         standin.latency_ms.clear()
@@ -140,62 +165,6 @@ def control_router(standin: Standin, forget: Callable[[], None]) -> APIRouter:
         standin.counters.by_operation.clear()
         for window in standin.limits.values():
             window.clear()
-        forget()
+        self._forget()
         standin.ledger.clear()
         return {"status": "reset"}
-
-    @router.get("/", response_class=HTMLResponse)
-    async def page() -> str:
-        """The ledger for people."""
-        return ledger_page(standin)
-
-    return router
-
-
-def ledger_page(standin: Standin) -> str:
-    """A small page: totals, what was billed twice, the latest entries and calls."""
-
-    def table(heads: list[str], rows: list[list[Any]]) -> str:
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
-        lines = [
-            "<tr>" + "".join(f"<td>{html.escape('' if cell is None else str(cell))}</td>" for cell in row) + "</tr>"
-            for row in rows
-        ]
-        return f"<table><tr>{head}</tr>{''.join(lines)}</table>" if rows else "<p>none</p>"
-
-    summary = standin.ledger.summary()
-    totals = [[name, row["billed"], row["refunded"], f"{row['units']:g}"] for name, row in summary["totals"].items()]
-    repeats = [[row["vendor"], row["operation"], row["correlation"], row["billed"]] for row in summary["repeated"]]
-    entries = [
-        [e.at, e.vendor, e.operation, f"{e.units:g} {e.unit}", "returned" if e.refunded else "", e.user_data or (e.prompt_sha256 or "")[:12],
-         e.resource, e.stainless_retry_count, e.request_id]
-        for e in reversed(list(standin.ledger))
-    ][:200]  # fmt: skip
-    calls = [
-        [
-            note.at,
-            note.method,
-            note.path,
-            note.status if note.status is not None else "–",
-            note.fault,
-            note.billed,
-            note.seconds,
-        ]
-        for note in reversed(standin.calls)
-    ][:100]
-    rules = [
-        [a.id, a.rule.vendor, a.rule.operation, a.rule.fault, a.hit, a.rule.times or "all"]
-        for a in standin.faults.all()
-    ]
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Vendor stand-in</title><meta http-equiv="refresh" content="5">
-<style>body{{font:14px/1.4 system-ui,sans-serif;margin:2rem;max-width:90rem}}table{{border-collapse:collapse;margin:.5rem 0 1.5rem}}
-td,th{{border-bottom:1px solid #ddd;padding:.25rem .75rem .25rem 0;text-align:left;vertical-align:top}}th{{color:#666;font-weight:600}}</style></head>
-<body><h1>Vendor stand-in</h1>
-<p>What callers were billed for. The same as JSON: <a href="ledger">ledger</a>, <a href="calls">calls</a>, <a href="faults">faults</a>.</p>
-<h2>Totals</h2>{table(["operation", "billed", "returned", "units"], totals)}
-<h2>Billed more than once</h2>{table(["vendor", "operation", "user_data or prompt", "times"], repeats)}
-<h2>Faults in force</h2>{table(["id", "vendor", "operation", "fault", "hits", "of"], rules)}
-<h2>Latest bills</h2>{table(["at", "vendor", "operation", "units", "", "correlation", "made", "sdk retry", "request"], entries)}
-<h2>Latest calls</h2>{table(["at", "", "path", "status", "fault", "bill", "seconds"], calls)}
-</body></html>"""

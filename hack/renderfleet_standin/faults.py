@@ -99,8 +99,8 @@ class FaultBook:
         self._active: list[ActiveRule] = []
         self._next = 1
 
-    def add(self, rule: Rule) -> ActiveRule:
-        """Put a rule in force. Raises UnknownFault: a misspelt rule would silently test nothing."""
+    def check(self, rule: Rule) -> None:
+        """Raise UnknownFault for a rule that names nothing: a misspelt rule would silently test nothing."""
         known_rows, known_operations = self._rows[rule.vendor], self._operations[rule.vendor]
         if rule.fault not in known_rows:
             raise UnknownFault(f"{rule.vendor} has no fault {rule.fault!r}; it has: {', '.join(sorted(known_rows))}")
@@ -108,6 +108,10 @@ class FaultBook:
             raise UnknownFault(
                 f"{rule.vendor} has no operation {rule.operation!r}; it has: {', '.join(known_operations)}"
             )
+
+    def add(self, rule: Rule) -> ActiveRule:
+        """Put a rule in force. Raises UnknownFault."""
+        self.check(rule)
         active = ActiveRule(id=self._next, rule=rule)
         self._next += 1
         self._active.append(active)

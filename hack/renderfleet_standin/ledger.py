@@ -54,6 +54,7 @@ class Ledger:
         self._path = path
         self._lock = threading.Lock()
         self._next = 1
+        self._used: dict[tuple[str, str], float] = {}
         if path is not None and path.exists():
             self._replay(path)
 
@@ -70,14 +71,23 @@ class Ledger:
         match record.pop("event"):
             case "billed":
                 entry = Entry.model_validate(record)
-                self._entries[entry.id] = entry
+                self._put(entry)
                 self._next = max(self._next, int(entry.id.removeprefix("bill-")) + 1)
             case "amended":
                 entry_id = record.pop("id")
                 if entry_id in self._entries:
-                    self._entries[entry_id] = self._entries[entry_id].model_copy(update=record)
+                    self._put(self._entries[entry_id].model_copy(update=record))
             case "cleared":
                 self._entries.clear()
+                self._used.clear()
+
+    def _put(self, entry: Entry) -> None:
+        """Store an entry and keep the running totals right: they are asked at every call."""
+        key = (entry.vendor, entry.unit)
+        old = self._entries.get(entry.id)
+        change = (0 if entry.refunded else entry.units) - (0 if old is None or old.refunded else old.units)
+        self._used[key] = self._used.get(key, 0) + change
+        self._entries[entry.id] = entry
 
     def _write(self, record: dict[str, Any]) -> None:
         if self._path is not None:
@@ -98,7 +108,7 @@ class Ledger:
                 request_id=request_id,
                 unit=unit,
                 units=units,
-                **facts,  # type: ignore[arg-type]
+                **facts,
             )
             self._write({"event": "billed", **entry.model_dump(exclude_defaults=True)})
             return entry
@@ -118,7 +128,7 @@ class Ledger:
 
     def used(self, vendor: str, unit: str) -> float:
         """Units of this kind billed and not refunded."""
-        return sum(e.units for e in self if e.vendor == vendor and e.unit == unit and not e.refunded)
+        return self._used.get((vendor, unit), 0)
 
     def summary(self) -> dict[str, Any]:
         """Counts and units per vendor and operation, and requests that were billed more than once."""

@@ -98,11 +98,9 @@ class Production:
         self._client = client
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def begin(self, talk: Talk, base_url: str | None = None) -> None:
+    def begin(self, talk: Talk) -> None:
         """Take a talk in hand; returns at once."""
-        settings = self._standin.settings
-        own = f"{'https' if settings.tls_cert else 'http'}://{settings.host}:{settings.port}"
-        task = asyncio.create_task(self._live(talk, base_url or settings.public_base_url or own))
+        task = asyncio.create_task(self._live(talk))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -116,13 +114,13 @@ class Production:
         self.cancel_all()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _live(self, talk: Talk, base_url: str) -> None:
+    async def _live(self, talk: Talk) -> None:
         talk_seconds = self._standin.settings.talk_seconds
         await asyncio.sleep(min(LONGEST_CREATED_SECONDS, talk_seconds / 4))
         talk.status, talk.started = "started", time.time()
         self._store.save(talk)
         if talk.fault == "callback_early":
-            await self._call_back(talk, base_url)
+            await self._call_back(talk)
         if talk.fault == "job_stuck":
             return
         if talk.fault == "job_unknown_status":
@@ -137,10 +135,11 @@ class Production:
         else:
             await self._until(talk.created + talk_seconds)
             self._deliver(talk, video)
+        self._store.drop_inputs(talk)
         if talk.fault != "callback_lost":
-            await self._call_back(talk, base_url)
+            await self._call_back(talk)
         if talk.fault == "callback_twice":
-            await self._call_back(talk, base_url)
+            await self._call_back(talk)
 
     @staticmethod
     async def _until(unix_seconds: float) -> None:
@@ -228,13 +227,13 @@ class Production:
         self._store.save(talk)
         self._standin.ledger.amend(talk.bill, refunded=True, note=f"credits returned: {error['kind']}")
 
-    async def _call_back(self, talk: Talk, base_url: str) -> None:
+    async def _call_back(self, talk: Talk) -> None:
         if talk.webhook is None:
             return
         record: dict[str, Any] = {"talk": talk.id, "webhook": talk.webhook, "status_told": talk.status}
         try:
             answer = await self._client.post(
-                talk.webhook, json=talk_json(talk, self._store, base_url), timeout=CALLBACK_TIMEOUT_SECONDS
+                talk.webhook, json=talk_json(talk, self._store, talk.base_url), timeout=CALLBACK_TIMEOUT_SECONDS
             )
             record["answered"] = answer.status_code
         except (httpx2.HTTPError, httpx2.InvalidURL) as problem:

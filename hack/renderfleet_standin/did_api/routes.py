@@ -9,6 +9,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -101,10 +102,8 @@ class DidSide:
         scheme, _, given = call.request.headers.get("authorization", "").partition(" ")
         forms = [given]
         if scheme.lower() == "basic":
-            try:
+            with suppress(binascii.Error, ValueError):
                 forms.append(base64.b64decode(given, validate=True).decode())
-            except (binascii.Error, ValueError):
-                pass
         known = scheme.lower() in ("basic", "bearer") and any(
             secrets.compare_digest(form.encode(), key.encode()) for form in forms for key in self._settings.did_keys
         )
@@ -146,11 +145,18 @@ class DidSide:
                 raise refuse(402, "InsufficientCreditsError", "not enough credits")
             talk_id = new_id("tlk_")
             entry = await call.bill(unit="credits", units=units, resource=talk_id)
-            talk = self._new_talk(talk_id, order, entry.id, units, call.strike.name if call.strike else None)
+            talk = self._new_talk(
+                talk_id,
+                order,
+                bill=entry.id,
+                base_url=self._standin.base_url(request),
+                units=units,
+                fault=call.strike.name if call.strike else None,
+            )
             for file in Path(folder).iterdir():
                 (self._store.folder(talk) / file.name).write_bytes(file.read_bytes())
         self._store.save(talk)
-        self._production.begin(talk, base_url=self._standin.base_url(request))
+        self._production.begin(talk)
         await call.after_bill()
         return call.finish(
             JSONResponse(
@@ -209,7 +215,7 @@ class DidSide:
         return await fetch(self._client, url, most_bytes)
 
     @staticmethod
-    def _new_talk(talk_id: str, order: TalkOrder, bill: str, units: int, fault: str | None) -> Talk:
+    def _new_talk(talk_id: str, order: TalkOrder, *, bill: str, base_url: str, units: int, fault: str | None) -> Talk:
         now = time.time()
         return Talk(
             id=talk_id,
@@ -228,6 +234,7 @@ class DidSide:
             webhook=order.webhook,
             fault=fault,
             bill=bill,
+            base_url=base_url,
             units=units,
         )
 

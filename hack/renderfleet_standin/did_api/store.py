@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 USER_ID = "auth0|standin"
 UPLOAD_LIFE_SECONDS = 24 * 3600
+KEEP_TALKS = 2000
+"""Finished talks kept; a long load test must not fill the disk."""
 UPLOAD_BUCKETS = {"images": "d-id-images-standin", "audios": "d-id-audios-standin"}
 
 
@@ -39,6 +42,8 @@ class Talk(BaseModel):
     fault: str | None = None
     bill: str
     """Ledger id."""
+    base_url: str
+    """Where its creator reached this server; the links in callbacks begin with it."""
     units: int = 1
     error: dict[str, Any] | None = None
     duration: float | None = None
@@ -96,10 +101,15 @@ class TalkStore:
     def remove(self, talk: Talk) -> None:
         """Forget a talk and its files."""
         self._talks.pop(talk.id, None)
-        folder = self.folder(talk)
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
+        shutil.rmtree(self._root / "talks" / talk.id, ignore_errors=True)  # its video may still be in the making
+
+    def drop_inputs(self, talk: Talk) -> None:
+        """Remove picture and audio of a talk that is over, and the oldest talks past KEEP_TALKS."""
+        for file in self.folder(talk).iterdir():
+            if file.name.startswith(("picture.", "audio")):
+                file.unlink()
+        for old in [kept for kept in self.newest_first() if kept.is_over][KEEP_TALKS:]:
+            self.remove(old)
 
     def newest_first(self) -> list[Talk]:
         return sorted(self._talks.values(), key=lambda talk: (talk.created, talk.id), reverse=True)
@@ -111,6 +121,9 @@ class TalkStore:
 
     def keep_upload(self, kind: str, upload_id: str, filename: str, content: bytes) -> str:
         """Keep an uploaded file; its s3:// address comes back."""
+        uploads = sorted((self._root / "uploads").iterdir(), key=lambda folder: folder.stat().st_mtime)
+        for old in uploads[: max(0, len(uploads) - KEEP_TALKS)]:
+            shutil.rmtree(old, ignore_errors=True)
         folder = self._root / "uploads" / upload_id
         folder.mkdir()
         (folder / filename).write_bytes(content)

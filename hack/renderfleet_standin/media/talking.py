@@ -103,7 +103,7 @@ class Puppet:
         return image
 
     def _paste(
-        self, image: Image.Image, x: float, y: float, half_width: float, half_height: float, paint: Paint
+        self, image: Image.Image, x: float, y: float, *, half_width: float, half_height: float, paint: Paint
     ) -> None:
         """Paint a patch four times as large and paste it reduced: smooth edges on a small picture."""
         width, height = (max(4, round(2 * half * self._unit)) for half in (half_width, half_height))
@@ -130,7 +130,7 @@ class Puppet:
                 if openness > 0.35:
                     draw.chord(inner, 200, 340, fill=(246, 244, 238, 255))
 
-        self._paste(image, 0, face.MOUTH_Y, half_width, half_height, paint)
+        self._paste(image, 0, face.MOUTH_Y, half_width=half_width, half_height=half_height, paint=paint)
 
     def _paste_lid(self, image: Image.Image, x: float) -> None:
         skin = self._skin_near(x, face.EYE_Y + 0.048)
@@ -145,7 +145,14 @@ class Puppet:
                 width=max(2, height // 9),
             )
 
-        self._paste(image, x, face.EYE_Y, face.EYE_HALF_WIDTH + 0.003, face.EYE_HALF_HEIGHT + 0.003, paint)
+        self._paste(
+            image,
+            x,
+            face.EYE_Y,
+            half_width=face.EYE_HALF_WIDTH + 0.003,
+            half_height=face.EYE_HALF_HEIGHT + 0.003,
+            paint=paint,
+        )
 
 
 def render_talk(

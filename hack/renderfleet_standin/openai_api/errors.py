@@ -62,7 +62,7 @@ def moderation(
     )
 
 
-def rate_limit_text(model: str, what: str, limit: int, used: int, requested: int, seconds: float) -> str:
+def rate_limit_text(model: str, what: str, *, limit: int, used: int, requested: int, seconds: float) -> str:
     """The sentence of a rate-limit 429; callers parse "try again in"."""
     wait = f"{seconds * 1000:.0f}ms" if seconds < 1 else f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
     return (
@@ -74,7 +74,12 @@ def rate_limit_text(model: str, what: str, limit: int, used: int, requested: int
 def _limited(what: str, limit: int) -> Callable[[Facts], dict[str, Any]]:
     def build(facts: Facts) -> dict[str, Any]:
         text = rate_limit_text(
-            facts.get("model", "gpt-image-2"), what, limit, limit, 1, float(facts.get("retry_after_seconds", "1"))
+            facts.get("model", "gpt-image-2"),
+            what,
+            limit=limit,
+            used=limit,
+            requested=1,
+            seconds=float(facts.get("retry_after_seconds", "1")),
         )
         return body(
             text,

@@ -13,7 +13,7 @@ import orjson
 
 from .errors import Gone, Unavailable, error_from
 from .login import Login, load_login
-from .resources import Resource
+from .resources import PODS, Resource
 
 PatchKind = Literal["merge", "json", "apply"]
 _CONTENT_TYPES: dict[PatchKind, str] = {
@@ -188,6 +188,48 @@ class Cluster:
         except (aiohttp.ClientError, TimeoutError) as lost:
             raise Unavailable(0, "ConnectionLost", str(lost) or type(lost).__name__) from lost
 
+    async def ask(self, path: str, params: dict[str, str] | None = None) -> tuple[int, bytes]:
+        """HTTP status and body of what is no object: a version, a Service's own answer through the API server's proxy.
+
+        No status is an error here; raises Unavailable only when there is no answer at all.
+        """
+        url = self.login.server + path
+        try:
+            async with self._session.get(url, params=params, headers=self._headers(), timeout=self._timeout) as answer:
+                return answer.status, await answer.read()
+        except (aiohttp.ClientError, TimeoutError) as lost:
+            raise Unavailable(0, "ConnectionLost", str(lost) or type(lost).__name__) from lost
+
+    async def pod_log(
+        self,
+        namespace: str,
+        pod: str,
+        *,
+        container: str | None = None,
+        follow: bool = False,
+        tail_lines: int | None = None,
+        timestamps: bool = False,
+    ) -> AsyncIterator[str]:
+        """Lines of a pod's log as they come; with `follow` until its container ends.
+
+        Raises NotFound without the pod, Invalid while its container has not started, Unavailable when the line breaks.
+        """
+        params = {"follow": str(follow).lower(), "timestamps": str(timestamps).lower()}
+        if container:
+            params["container"] = container
+        if tail_lines is not None:
+            params["tailLines"] = str(tail_lines)
+        url = self.login.server + PODS.path(namespace, pod, "log")
+        patience = aiohttp.ClientTimeout(total=None, connect=10, sock_read=None if follow else 30)
+        try:
+            async with self._session.get(url, params=params, headers=self._headers(), timeout=patience) as answer:
+                if answer.status >= 400:
+                    raise error_from(answer.status, _parse(await answer.read()), answer.headers.get("Retry-After"))
+                async for line in _lines(answer.content, unfinished_too=True):
+                    yield line.decode(errors="replace")
+        except (aiohttp.ClientError, TimeoutError) as lost:
+            raise Unavailable(0, "ConnectionLost", str(lost) or type(lost).__name__) from lost
+
     def _headers(self) -> dict[str, str]:
         token = self.login.token()
         return {"Authorization": f"Bearer {token}"} if token else {}
@@ -226,11 +268,16 @@ def _parse(raw: bytes) -> Any:
         return raw.decode(errors="replace")
 
 
-async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Whole lines of any length: aiohttp's own readline gives up at 64 KiB, and objects may be larger."""
+async def _lines(stream: aiohttp.StreamReader, *, unfinished_too: bool = False) -> AsyncIterator[bytes]:
+    """Whole lines of any length: aiohttp's own readline gives up at 64 KiB, and objects may be larger.
+
+    What follows the last line break is part of an event that was cut off; only a log may end so.
+    """
     rest = b""
     async for chunk in stream.iter_any():
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             if line:
                 yield line
+    if rest and unfinished_too:
+        yield rest

@@ -1,0 +1,71 @@
+"""Decide how much to measure, in the long and in the short form, and when time forbids one more round. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Sizes of everything the bench does."""
+
+    name: str
+    limit_seconds: float
+    """The whole run, planes included, stays below this."""
+    pairs_500: int
+    """Alternations bare - RenderFleet of 500 each. Odd is best: the median is then a round, not a mean of two."""
+    pairs_5000: int
+    """At most; the second is left out when time is short."""
+    default_flags_count: int
+    """Objects per round with the controller manager's own client limits: 3.4 a second, after a burst of 30 requests."""
+    default_flags_pairs: int
+    singles: int
+    """Lone Jobs and lone renders, alternating, for the overhead."""
+    eta_renders: int
+    fairness_dump: int
+    """How many renders one tenant throws in before another one asks for a single render."""
+    fairness_probes: int
+    finished: int
+    live: int
+    """Objects that a restarting operator finds."""
+
+
+FULL = Plan(
+    name="full",
+    limit_seconds=25 * 60,
+    pairs_500=5,
+    pairs_5000=2,
+    default_flags_count=100,
+    default_flags_pairs=2,
+    singles=30,
+    eta_renders=150,
+    fairness_dump=5000,
+    fairness_probes=5,
+    finished=10_000,
+    live=500,
+)
+
+QUICK = Plan(
+    name="quick",
+    limit_seconds=6 * 60,
+    pairs_500=3,
+    pairs_5000=0,
+    default_flags_count=60,
+    default_flags_pairs=1,
+    singles=10,
+    eta_renders=60,
+    fairness_dump=300,
+    fairness_probes=3,
+    finished=1000,
+    live=100,
+)
+
+
+def another_round_fits(
+    *, elapsed_seconds: float, limit_seconds: float, round_seconds: float, rest_seconds: float
+) -> bool:
+    """Whether a round like the last one leaves enough time for the rest, with a tenth of it to spare.
+
+    `rest_seconds` is what must still happen after it, by estimate.
+    """
+    return elapsed_seconds + 1.1 * (round_seconds + rest_seconds) <= limit_seconds

@@ -1,0 +1,1 @@
+"""The door: REST in, custom resources out; what comes back is read from PostgreSQL."""

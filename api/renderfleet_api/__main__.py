@@ -1,0 +1,76 @@
+"""`python -m renderfleet_api`: serve. Settings come from RENDERFLEET_*."""
+
+import argparse
+import logging
+import sys
+
+import structlog
+import uvicorn
+from pydantic import ValidationError
+
+from renderfleet_store.media import StorageSettings
+
+from .app import create_app
+from .settings import ApiSettings
+
+_SHUTDOWN_SECONDS = 10
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until told to stop; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m renderfleet_api", description=__doc__)
+    parser.parse_args(arguments)
+    try:
+        settings = ApiSettings()
+        storage = StorageSettings()
+    except ValidationError as missing:
+        for one in missing.errors():
+            print(f"RENDERFLEET_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}", file=sys.stderr)
+        return 2
+    _log_json(settings.log_level)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, storage),
+            host=settings.api_host,
+            port=settings.api_port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # Streams end by themselves when the application goes down; this is for those that do not.
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            timeout_keep_alive=75,
+        )
+    )
+    server.run()
+    return 0 if server.started else 1
+
+
+def _log_json(level: str) -> None:
+    """One JSON line per event on stderr, our own and the libraries'."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+            foreign_pre_chain=shared,
+        )
+    )
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

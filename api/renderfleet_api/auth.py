@@ -1,0 +1,67 @@
+"""Who may call what: dependencies that the routes name in their signatures."""
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from .keys import Caller, Scope
+from .parts import parts_of
+from .problems import NotAllowed, Unauthenticated
+
+bearer: Final = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer rf_…`")
+
+
+@dataclass(frozen=True, slots=True)
+class TenantCaller:
+    """A caller that acts for one tenant; every query is bound to its namespace."""
+
+    key_id: str
+    tenant: str
+    namespace: str
+
+
+async def authenticate(
+    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> Caller:
+    """The caller of this request. Raises Unauthenticated."""
+    parts = parts_of(request)
+    key = given.credentials if given else None
+    if not key:
+        raise Unauthenticated("Send an API key: Authorization: Bearer rf_…")
+    caller = await parts.keys.caller(key)
+    if caller is None:
+        raise Unauthenticated("The API key is not valid: mistyped, expired or revoked.")
+    parts.limits.spend(request, caller.key_id)
+    return caller
+
+
+def _tenant(caller: Caller, scope: Scope) -> TenantCaller:
+    if caller.tenant is None or caller.namespace is None:
+        raise NotAllowed("This is a tenant's route; use a key of the tenant.", code="tenant_key_needed")
+    if scope not in caller.scopes:
+        raise NotAllowed(f"The key lacks the scope {scope!r}.", code="scope_missing")
+    return TenantCaller(caller.key_id, caller.tenant, caller.namespace)
+
+
+async def reader(caller: Annotated[Caller, Depends(authenticate)]) -> TenantCaller:
+    """A tenant's key that may read."""
+    return _tenant(caller, "read")
+
+
+async def writer(caller: Annotated[Caller, Depends(authenticate)]) -> TenantCaller:
+    """A tenant's key that may submit and change."""
+    return _tenant(caller, "write")
+
+
+async def admin(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+    """An administrator's key."""
+    if "admin" not in caller.scopes:
+        raise NotAllowed("This needs an administrator's key.", code="admin_key_needed")
+    return caller
+
+
+Reader = Annotated[TenantCaller, Depends(reader)]
+Writer = Annotated[TenantCaller, Depends(writer)]
+Admin = Annotated[Caller, Depends(admin)]

@@ -1,0 +1,124 @@
+"""What several routes need: headers, pages, and the answer to a submit."""
+
+import asyncio
+import math
+import re
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Query, Request, Response
+from sqlalchemy import RowMapping
+
+from renderfleet_api.auth import Reader, TenantCaller
+from renderfleet_api.parts import Parts, Use
+from renderfleet_api.problems import NotFound, invalid_field
+from renderfleet_api.schemas import JobId
+from renderfleet_api.submit import Accepted, Submitter, Wish, is_over, request_digest
+from renderfleet_api.views import Job, Presenter, Row
+from renderfleet_store import jobs
+from renderfleet_store.engine import transaction
+
+Limit = Annotated[int, Query(ge=1, le=200, description="How many items at most")]
+Cursor = Annotated[str | None, Query(max_length=500, description="nextCursor of the part before")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="Any text of your own. The same key with the same body gives the same job, however often it is sent.",
+    ),
+]
+Prefer = Annotated[
+    str | None,
+    Header(description="`wait=n`: answer when the job is over, or after n seconds (at most 60). RFC 7240."),
+]
+MAX_WAIT_SECONDS = 60
+
+
+def presenter(parts: Use) -> Presenter:
+    """Makes views with links."""
+    return Presenter(parts.media, public_url=parts.settings.public_url, ttl_seconds=parts.settings.link_ttl_seconds)
+
+
+Show = Annotated[Presenter, Depends(presenter)]
+
+
+async def job_row(job_id: JobId, caller: Reader, parts: Use) -> RowMapping:
+    """The caller's job of that id. Raises NotFound, also for somebody else's."""
+    return await find_job(parts, caller, job_id)
+
+
+FoundJob = Annotated[RowMapping, Depends(job_row)]
+
+
+async def find_job(parts: Parts, caller: TenantCaller, job_id: str) -> RowMapping:
+    """The caller's job of that id. Raises NotFound, also for somebody else's."""
+    async with transaction(parts.primary) as connection:
+        row = await jobs.get(connection, caller.namespace, job_id)
+    if row is None:
+        raise NotFound("There is no job of that id.", job_id=job_id)
+    return row
+
+
+def own_key(caller: TenantCaller, field: str, key: str | None) -> None:
+    """Raises InvalidRequest when a storage key is not of the caller's own media."""
+    if key is not None and (not key.startswith(f"media/{caller.namespace}/") or ".." in key.split("/")):
+        raise invalid_field(field, f"must begin with media/{caller.namespace}/")
+
+
+def wait_seconds(prefer: str | None) -> float | None:
+    """How long the caller would wait for the end; None when it did not ask to."""
+    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", prefer or "", re.IGNORECASE)
+    return float(min(int(found[1]), MAX_WAIT_SECONDS)) if found else None
+
+
+def wish_digest(request: Request, body: Any) -> bytes:
+    """What an Idempotency-Key stands for: the route and the body."""
+    return request_digest(f"{request.method} {request.url.path}", body)
+
+
+async def submit(
+    *,
+    parts: Parts,
+    caller: TenantCaller,
+    show: Presenter,
+    wish: Wish,
+    key: str | None,
+    prefer: str | None,
+    response: Response,
+) -> Job:
+    """Make the render and answer 202 with its place; with `Prefer: wait`, 200 when it is over in time."""
+    accepted: Accepted = await Submitter(parts, caller).submit(wish, key)
+    row: Row = accepted.row
+    response.status_code = 202
+    if accepted.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    patience = wait_seconds(prefer)
+    if patience is not None:
+        row = await await_end(parts, row, patience)
+        response.headers["Preference-Applied"] = f"wait={math.floor(patience)}"
+        if is_over(row):
+            response.status_code = 200
+    job = show.job(row)
+    response.headers["Location"] = job.links.self
+    return job
+
+
+async def await_end(parts: Parts, row: Row, seconds: float) -> Row:
+    """The job when it is over, or as it is after `seconds`."""
+    async with parts.hub.listen(row["namespace"], row["uid"]) as listener:
+        now = await _again(parts, row)
+        try:
+            async with asyncio.timeout(seconds):
+                while not is_over(now):
+                    if await listener.next() is None:
+                        break
+                    now = await _again(parts, row)
+        except TimeoutError:
+            pass
+    return now
+
+
+async def _again(parts: Parts, row: Row) -> Row:
+    async with transaction(parts.primary) as connection:
+        return await jobs.get(connection, row["namespace"], row["uid"]) or row

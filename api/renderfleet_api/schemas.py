@@ -1,0 +1,226 @@
+"""Request bodies. Render requests are the custom resources' own specs, so that both doors know the same rules; on top
+come the names that only REST uses. Unlike the resources, requests refuse unknown fields.
+"""
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from renderfleet_crds.avatar_render import AvatarRenderSpec
+from renderfleet_crds.parts import MicroUnits, ObjectName
+from renderfleet_crds.render import RenderSpec, RetryPolicy
+from renderfleet_crds.render_tenant import Member, RenderTenantSpec
+from renderfleet_crds.video_render import SCRIPT_WITH_VOICE, AvatarRef, VideoRenderSpec, VoiceRef
+from renderfleet_crds.voice_job import VoiceJobSpec, VoiceSettings
+
+STRICT = ConfigDict(
+    alias_generator=to_camel,
+    # One spelling only: an accepted snake_case name would be an undocumented second one.
+    validate_by_name=False,
+    validate_by_alias=True,
+    use_attribute_docstrings=True,
+    extra="forbid",
+    frozen=True,
+    json_schema_extra=None,
+)
+
+JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+"""A job's id: the UID of its custom resource."""
+LabelName = Annotated[
+    str,
+    Field(max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"),
+]
+LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
+Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=32)]
+RenderName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+
+ONE_AVATAR = "give at most one of avatarId, avatarJobId, avatarKey and avatarRef"
+ONE_AUDIO = "give exactly one of voiceJobId, audioKey, audioUrl, voiceRef and script"
+
+
+class Body(BaseModel):
+    """The base of request bodies that are no specs."""
+
+    model_config = STRICT
+
+
+class StrictRetryPolicy(RetryPolicy):
+    """How often and how patiently to try again what may yet work."""
+
+    model_config = STRICT
+
+
+class StrictVoiceSettings(VoiceSettings):
+    """How the voice speaks; unset values are the vendor's defaults."""
+
+    model_config = STRICT
+
+
+class StrictAvatarRef(AvatarRef):
+    """A picture of an AvatarRender by its name; it need not be finished yet."""
+
+    model_config = STRICT
+
+
+class StrictVoiceRef(VoiceRef):
+    """A VoiceJob by its name; it need not be finished yet."""
+
+    model_config = STRICT
+
+
+class _Named(RenderSpec):
+    """What REST adds to every spec."""
+
+    model_config = STRICT
+
+    name: RenderName | None = None
+    """Name of the object to be made. Unset: one is made up."""
+    labels: Labels = {}
+    """To find it by, here and with kubectl."""
+    retry_policy: StrictRetryPolicy = StrictRetryPolicy()
+
+    @model_validator(mode="after")
+    def _only_a_start(self) -> Self:
+        if self.cancel:
+            raise ValueError("cancel is for a job that exists: POST /jobs/{id}/cancel")
+        if self.redrive:
+            raise ValueError("redrive is for a job that exists: POST /jobs/{id}/retry")
+        foreign = [
+            name for name in self.labels if name.partition("/")[0].endswith(("renderfleet.dev", "kubernetes.io"))
+        ]
+        if foreign and "/" in foreign[0]:
+            raise ValueError(f"labels: {foreign[0]} is not yours to set")
+        return self
+
+    def spec(self) -> dict[str, Any]:
+        """The spec as the caller gave it; what was left out is left to the cluster's defaults."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True, exclude=REST_ONLY)
+
+
+REST_ONLY = {"name", "labels", "avatar_id", "avatar_job_id", "avatar_index", "voice_job_id"}
+
+
+class AvatarPreviewRequest(_Named, AvatarRenderSpec):
+    """Pictures of a face, from a description."""
+
+    model_config = STRICT
+
+
+class VoiceRequest(_Named, VoiceJobSpec):
+    """Speech, from a text or from a prompt of which a script is made first."""
+
+    model_config = STRICT
+
+    settings: StrictVoiceSettings | None = None
+
+
+class VideoRequest(_Named, VideoRenderSpec):
+    """A talking video, from a face and a voice. Without a face, the preferred avatar is used."""
+
+    model_config = STRICT
+
+    avatar_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """A saved avatar."""
+    avatar_job_id: JobId | None = None
+    """An avatar preview; it need not be finished yet."""
+    avatar_index: Annotated[int, Field(ge=1, le=10)] = 1
+    """Which of its pictures, counted from 1."""
+    avatar_ref: StrictAvatarRef | None = None
+    voice_job_id: JobId | None = None
+    """A voice; it need not be finished yet."""
+    voice_ref: StrictVoiceRef | None = None
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> "VideoRequest":
+        if [self.avatar_id, self.avatar_job_id, self.avatar_key, self.avatar_ref].count(None) < 3:
+            raise ValueError(ONE_AVATAR)
+        if [self.voice_job_id, self.audio_key, self.audio_url, self.voice_ref, self.script].count(None) != 4:
+            raise ValueError(ONE_AUDIO)
+        if (self.script is None) != (self.voice_id is None):
+            raise ValueError(SCRIPT_WITH_VOICE)
+        return self
+
+
+class AvatarSave(Body):
+    """Keep a preview as an avatar."""
+
+    job_id: JobId
+    """The avatar preview."""
+    index: Annotated[int, Field(ge=1, le=10)] = 1
+    """Which of its pictures, counted from 1."""
+    name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    preferred: bool = False
+    """Use it when a video names no avatar; the one preferred before is so no longer."""
+
+
+class AvatarChange(Body):
+    """What to change; what is left out stays."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    preferred: bool | None = None
+
+
+class UploadRequest(Body):
+    """A file that will be uploaded, to be used as avatarKey, baseImageKey or audioKey."""
+
+    content_type: Annotated[str, Field(pattern=r"^(image/png|image/jpeg|audio/mpeg|audio/wav)$")]
+    """image/png, image/jpeg, audio/mpeg or audio/wav."""
+    bytes: Annotated[int, Field(ge=1)] | None = None
+    """Its size, when known: the form then allows no more."""
+
+
+class StrictMember(Member):
+    """Somebody of the cluster who may manage this tenant's renders (an RBAC subject)."""
+
+    model_config = STRICT
+
+
+class TenantRequest(RenderTenantSpec):
+    """A new tenant: its namespace and limits."""
+
+    model_config = STRICT
+
+    name: Annotated[str, Field(min_length=1, max_length=48, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+    members: Annotated[list[StrictMember], Field(max_length=64)] = []  # type: ignore[assignment]
+
+    def spec(self) -> dict[str, Any]:
+        """The RenderTenant's spec."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True, exclude={"name"})
+
+
+class TenantChange(Body):
+    """New limits; what is left out stays."""
+
+    display_name: Annotated[str, Field(max_length=128)] | None = None
+    concurrency: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    max_objects_per_kind: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    weight: Annotated[int, Field(ge=1, le=1000)] | None = None
+    monthly_budget_micros: MicroUnits | None = None
+
+
+class KeyRequest(Body):
+    """A new API key."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128)] = "key"
+    scopes: Annotated[list[Annotated[str, Field(pattern="^(read|write)$")]], Field(min_length=1, max_length=2)] = [
+        "read",
+        "write",
+    ]
+    expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+
+
+class Redrive(Body):
+    """Which dead-lettered renders to try again."""
+
+    tenant: Annotated[str, Field(max_length=63)] | None = None
+    kind: Annotated[str, Field(pattern="^(AvatarRender|VoiceJob|VideoRender)$")] | None = None
+    provider: ObjectName | None = None
+    ids: Annotated[list[JobId], Field(min_length=1, max_length=500)] | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class HoldRequest(Body):
+    """Why a provider is held."""
+
+    reason: Annotated[str, Field(max_length=256)] | None = None

@@ -1,0 +1,74 @@
+"""One submit per Idempotency-Key, over all replicas and restarts.
+
+a key nobody used        -> reserved, for the time that a request may take
+same key, other request  -> KeyReused
+same key, done           -> the first one's render
+same key, in flight      -> InFlight; when its time is over it counts as dead, and this request takes its place
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from .tables import idempotency
+
+LOCK_SECONDS = 40
+"""Longer than any request lives."""
+
+
+class KeyReused(Exception):
+    """The key was used for a different request."""
+
+
+class InFlight(Exception):
+    """The first request with this key has not been answered yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The right to do it; or, with `uid`, what was done already."""
+
+    uid: str | None = None
+
+
+async def reserve(connection: AsyncConnection, namespace: str, key: str, digest: bytes) -> Reservation:
+    """Reserve the key for this request. Raises KeyReused and InFlight."""
+    until = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, LOCK_SECONDS)
+    fresh = insert(idempotency).values(namespace=namespace, key=key, request_digest=digest, locked_until=until)
+    made = await connection.execute(fresh.on_conflict_do_nothing().returning(idempotency.c.key))
+    if made.first() is not None:
+        return Reservation()
+    mine = (idempotency.c.namespace == namespace, idempotency.c.key == key)
+    query = select(idempotency, (idempotency.c.locked_until > func.now()).label("locked")).where(*mine)
+    known = (await connection.execute(query.with_for_update())).mappings().first()
+    if known is None:
+        # Released between the two statements.
+        raise InFlight
+    if known["request_digest"] != digest:
+        raise KeyReused
+    if known["uid"] is not None:
+        return Reservation(known["uid"])
+    if known["locked"]:
+        raise InFlight
+    await connection.execute(update(idempotency).where(*mine).values(locked_until=until))
+    return Reservation()
+
+
+async def complete(connection: AsyncConnection, namespace: str, key: str, uid: str) -> None:
+    """Remember what the key made."""
+    mine = (idempotency.c.namespace == namespace, idempotency.c.key == key)
+    await connection.execute(update(idempotency).where(*mine).values(uid=uid))
+
+
+async def release(connection: AsyncConnection, namespace: str, key: str) -> None:
+    """Give the key back after a refusal: nothing was made, and a corrected request may use it."""
+    mine = (idempotency.c.namespace == namespace, idempotency.c.key == key, idempotency.c.uid.is_(None))
+    await connection.execute(delete(idempotency).where(*mine))
+
+
+async def unlock(connection: AsyncConnection, namespace: str, key: str) -> None:
+    """Let the next try of the same request go ahead at once; whether this one made something is not known."""
+    mine = (idempotency.c.namespace == namespace, idempotency.c.key == key, idempotency.c.uid.is_(None))
+    await connection.execute(update(idempotency).where(*mine).values(locked_until=func.now()))

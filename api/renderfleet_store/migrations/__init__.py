@@ -1,0 +1,1 @@
+"""Alembic's place; run by `python -m renderfleet_store migrate`."""

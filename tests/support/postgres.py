@@ -1,0 +1,129 @@
+"""A private PostgreSQL server on a loopback port, gone with its context.
+
+The server refuses to run as root, so it runs as an unprivileged user when the tests do.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+START_SECONDS = 30
+
+
+@dataclass
+class Postgres:
+    """A running server; `stop`, `start`, `freeze` and `thaw` play its accidents."""
+
+    binaries: Path
+    data: Path
+    port: int
+    user: str | None
+    """Who it runs as; None: whoever we are."""
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def url(self, database: str = "postgres") -> str:
+        """SQLAlchemy's address of one of its databases."""
+        return f"postgresql+psycopg://renderfleet@127.0.0.1:{self.port}/{database}"
+
+    def create_database(self, name: str, template: str = "template1") -> str:
+        """A fresh database; returns its address."""
+        with psycopg.connect(self._dsn(), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')  # type: ignore[call-overload]
+        return self.url(name)
+
+    def start(self) -> None:
+        """Run it until it answers."""
+        log = (self.data.parent / "server.log").open("ab")
+        self.process = subprocess.Popen(
+            self._as_user(
+                str(self.binaries / "postgres"),
+                *("-D", str(self.data), "-p", str(self.port), "-c", "listen_addresses=127.0.0.1"),
+                *("-c", f"unix_socket_directories={self.data.parent}", "-c", "fsync=off", "-c", "max_connections=200"),
+                *("-c", "wal_level=replica"),
+            ),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self._dsn(), connect_timeout=2).close()
+                return
+            except psycopg.OperationalError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError((self.data.parent / "server.log").read_text()[-2000:]) from None
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it at once, connections and all, as `pg_ctl stop -m immediate` does."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait(timeout=START_SECONDS)
+        self.process = None
+
+    def _dsn(self) -> str:
+        return f"host=127.0.0.1 port={self.port} user=renderfleet dbname=postgres"
+
+    def _as_user(self, *command: str) -> list[str]:
+        if self.user is None:
+            return list(command)
+        return ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--init-groups", "--", *command]
+
+
+@contextmanager
+def postgres_server() -> Iterator[Postgres]:
+    """A new, empty server. Raises RuntimeError, naming the package, where there is no PostgreSQL."""
+    binaries = _binaries()
+    home = Path(tempfile.mkdtemp(prefix="renderfleet-pg-"))
+    user = _unprivileged_user() if os.geteuid() == 0 else None
+    if user:
+        owner = pwd.getpwnam(user)
+        os.chown(home, owner.pw_uid, owner.pw_gid)
+    server = Postgres(binaries, home / "data", _free_port(), user)
+    try:
+        subprocess.run(
+            server._as_user(
+                str(binaries / "initdb"),
+                *("-D", str(server.data), "-U", "renderfleet", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C"),
+            ),
+            check=True,
+            capture_output=True,
+        )
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _binaries() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    if found:
+        return found[-1].parent
+    if on_path := shutil.which("initdb"):
+        return Path(on_path).resolve().parent
+    raise RuntimeError("no PostgreSQL server here: apt-get install postgresql-15")
+
+
+def _unprivileged_user() -> str:
+    known = {one.pw_name for one in pwd.getpwall()}
+    return "postgres" if "postgres" in known else "nobody"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

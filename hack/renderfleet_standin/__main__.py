@@ -58,7 +58,7 @@ def _arguments() -> dict[str, Any]:
     )
     parser.add_argument("--host", help="address to listen on")
     parser.add_argument("--port", type=int, help="port to listen on")
-    parser.add_argument("--data", dest="data_dir", type=Path, metavar="DIR", help="keep ledger, talks and media here")
+    parser.add_argument("--data", dest="data", type=Path, metavar="DIR", help="keep ledger, talks and media here")
     parser.add_argument("--talk-seconds", type=float, help="shortest time from a talk's creation to its end")
     parser.add_argument("--relaxed", dest="strict", action="store_false", help="let D-ID fetch http URLs too")
     parser.add_argument("--tls-cert", type=Path, metavar="PEM", help="serve https with this certificate")

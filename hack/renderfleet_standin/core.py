@@ -87,13 +87,13 @@ class Standin:
         self.operations = operations
         self.rows = {vendor: {**TRANSPORT_FAULTS, **own} for vendor, own in rows.items()}
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        if settings.data_dir is None:
+        if settings.data is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="renderfleet-standin-")
             self.data = Path(self._temporary.name)
         else:
-            self.data = settings.data_dir
+            self.data = settings.data
             self.data.mkdir(parents=True, exist_ok=True)
-        self.ledger = Ledger(self.data / "ledger.jsonl" if settings.data_dir is not None else None)
+        self.ledger = Ledger(self.data / "ledger.jsonl" if settings.data is not None else None)
         self.faults = FaultBook(self.rows, operations)
         self.gates = Gates()
         self.callbacks: deque[dict[str, Any]] = deque(maxlen=CALLS_REMEMBERED)

@@ -30,7 +30,7 @@ class StandinSettings(BaseSettings):
     """PEM certificate; together with the key it turns the one port into https."""
     tls_key: Path | None = None
     """PEM private key of the certificate."""
-    data_dir: Path | None = None
+    data: Path | None = None
     """Where ledger, talks and media are kept, so that they survive a restart; unset means a temporary folder."""
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     """Pictures, speeches and videos made at once; the rest wait their turn."""

@@ -142,9 +142,15 @@ class Cluster:
         uid: str | None = None,
         resource_version: str | None = None,
         propagation: Literal["Background", "Foreground", "Orphan"] = "Background",
+        grace_seconds: int | None = None,
     ) -> None:
-        """Ask for deletion. With `uid`, only of that very object: Conflict when the name belongs to another by now."""
+        """Ask for deletion. With `uid`, only of that very object: Conflict when the name belongs to another by now.
+
+        `grace_seconds` is for pods: how long they may take to end; unset, as their spec says.
+        """
         body: Body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
         preconditions = {"uid": uid, "resourceVersion": resource_version}
         if given := {key: value for key, value in preconditions.items() if value}:
             body["preconditions"] = given

@@ -1,0 +1,93 @@
+"""Decide what happens to each numbered step of a trial. Pure: the proxies carry it out.
+
+DIE_BEFORE   the caller is killed, the request goes nowhere
+DIE_AFTER    the request is carried out, the caller is killed before it hears of it
+LOSE_REPLY   the request is carried out, the caller lives and is told 504
+DROP_LINE    one line of a watch never arrives
+REMOVE_POD   the caller's pod is deleted: it is asked to end, with the usual grace; the request passes
+
+A trap is set for the n-th step of a subject and springs once. Steps are counted whether or not there is a trap, so an
+undisturbed run tells how many there are.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Fault(StrEnum):
+    """What is done to a step."""
+
+    DIE_BEFORE = "dies before"
+    DIE_AFTER = "dies after"
+    LOSE_REPLY = "504 after"
+    DROP_LINE = "line lost"
+    REMOVE_POD = "pod deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One place where a run can be broken."""
+
+    series: str
+    """What is counted: `writes`, `lines of <plural>`, `steps of <stage>`."""
+    number: int
+    """1 is the first."""
+    fault: Fault
+
+    def __str__(self) -> str:
+        return f"{self.fault} {self.series} #{self.number}"
+
+
+@dataclass
+class Trap:
+    """A point of one subject, and whether it was reached."""
+
+    subject: str
+    point: Point
+    sprung: bool = False
+    hit: str | None = None
+    """What the step turned out to be, for people."""
+
+
+@dataclass
+class TrapBook:
+    """All traps and all counts."""
+
+    _traps: dict[tuple[str, str, int], Trap] = field(default_factory=dict)
+    _counts: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+
+    def set(self, subject: str, point: Point) -> Trap:
+        """Arm a trap. Raises ValueError for a second one at the same step: one of them could never spring."""
+        where = (subject, point.series, point.number)
+        if where in self._traps:
+            raise ValueError(f"{subject} has a trap at {point.series} #{point.number} already")
+        self._traps[where] = trap = Trap(subject, point)
+        return trap
+
+    def step(self, subject: str, series: str, what: str) -> Trap | None:
+        """Count one step; the trap that springs at it, if there is one."""
+        self._counts[subject, series] += 1
+        trap = self._traps.get((subject, series, self._counts[subject, series]))
+        if trap is None:
+            return None
+        trap.sprung = True
+        trap.hit = what
+        return trap
+
+    def counts(self, subject: str) -> dict[str, int]:
+        """How many steps of each series a subject has made."""
+        return {series: count for (whose, series), count in self._counts.items() if whose == subject}
+
+
+WRITES = "writes"
+
+
+def lines_of(plural: str) -> str:
+    """The series of watch lines about one kind of object. Lines of different kinds come in no fixed order."""
+    return f"lines of {plural}"
+
+
+def steps_of(stage: str) -> str:
+    """The series of requests that a stage's runner makes."""
+    return f"steps of {stage}"

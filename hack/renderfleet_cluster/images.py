@@ -6,6 +6,8 @@ by buildah, then only the layers that containerd lacks go into the cluster. Eith
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import shutil
@@ -44,7 +46,7 @@ class Built:
     name: str
     tag: str
     engine: str | None
-    """The container engine that holds it, or None when it lies in the cache as an OCI layout."""
+    """The container engine that holds it, or None when it lies in the cache as a folder of layers."""
 
     @property
     def reference(self) -> str:
@@ -173,25 +175,26 @@ def _build_without_engine(recipe: Recipe, image: Built) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as scratch:
         layout = Path(scratch) / "layout"
-        # All layouts share one folder of blobs: the layers that images have in common are written once.
-        blobs = cache_dir() / "images" / "blobs"
-        blobs.mkdir(exist_ok=True)
-        push = _buildah("push", "--quiet", "--disable-compression", "--format", "oci", local_name)
+        # The plain folder layout keeps layers as they are; the OCI one would compress all of them, for minutes.
         with step(f"storing {image.reference}"):
-            _run([*push, f"oci:{layout}:{image.tag}"], "buildah push")
-        _share_blobs(layout / "blobs" / "sha256", blobs)
+            _run(_buildah("push", "--quiet", "--disable-compression", "--format", "oci", local_name, f"dir:{layout}"), "buildah push")
+        _share_blobs(layout)
         layout.rename(target)
 
 
-def _share_blobs(layout_blobs: Path, shared: Path) -> None:
-    """Replace each blob that the shared folder has by a hard link to it, and add those it lacks."""
-    for blob in layout_blobs.iterdir():
+def _share_blobs(layout: Path) -> None:
+    """Keep every layer once: one that another build has too becomes a hard link to it."""
+    shared = cache_dir() / "images" / "blobs"
+    shared.mkdir(exist_ok=True)
+    for blob in layout.iterdir():
+        if blob.name in ("manifest.json", "version"):
+            continue
         common = shared / blob.name
-        if not common.exists():
-            common.hardlink_to(blob)
-        else:
+        if common.exists():
             blob.unlink()
             blob.hardlink_to(common)
+        else:
+            common.hardlink_to(blob)
 
 
 def _ensure_base() -> None:
@@ -263,22 +266,40 @@ def _import(shape: Shape, image: Built) -> None:
 
 
 def write_missing_layers(layout: Path, reference: str, present: set[str], archive: Path) -> None:
-    """An OCI archive of a layout, without the layers whose digests are `present` in the cluster already."""
-    index: dict[str, Any] = json.loads((layout / "index.json").read_text())
-    manifest_entry = index["manifests"][0]
-    # containerd names an imported image after this annotation of its own, which buildah does not write.
-    manifest_entry["annotations"] = {"io.containerd.image.name": reference}
-    spare = archive.with_name("index.json")
-    spare.write_text(json.dumps(index))
-    manifest = json.loads((layout / "blobs" / "sha256" / manifest_entry["digest"].removeprefix("sha256:")).read_text())
-    digests = [manifest_entry["digest"], manifest["config"]["digest"]]
+    """An OCI archive of a stored image, without the layers whose digests are `present` in the cluster already.
+
+    Source of the layout: the OCI image specification, "Image Layout"; the annotation is the one by which containerd
+    names what it imports.
+    """
+    manifest_bytes = (layout / "manifest.json").read_bytes()
+    manifest: dict[str, Any] = json.loads(manifest_bytes)
+    manifest_hash = hashlib.sha256(manifest_bytes).hexdigest()
+    index = {
+        "schemaVersion": 2,
+        "manifests": [
+            {
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "digest": f"sha256:{manifest_hash}",
+                "size": len(manifest_bytes),
+                "annotations": {"io.containerd.image.name": reference},
+            }
+        ],
+    }
+    digests = [manifest["config"]["digest"]]
     digests += [layer["digest"] for layer in manifest["layers"] if layer["digest"] not in present]
     with tarfile.open(archive, "w") as tar:
-        tar.add(layout / "oci-layout", "oci-layout")
-        tar.add(spare, "index.json")
+        _add_bytes(tar, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        _add_bytes(tar, "index.json", json.dumps(index).encode())
+        _add_bytes(tar, f"blobs/sha256/{manifest_hash}", manifest_bytes)
         for digest in dict.fromkeys(digests):
             hexadecimal = digest.removeprefix("sha256:")
-            tar.add(layout / "blobs" / "sha256" / hexadecimal, f"blobs/sha256/{hexadecimal}")
+            tar.add(layout / hexadecimal, f"blobs/sha256/{hexadecimal}")
+
+
+def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    tar.addfile(entry, io.BytesIO(content))
 
 
 # --- running programs -------------------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ TENANT_LABEL: Final = f"{GROUP}/tenant"
 
 TRACE_ANNOTATION: Final = f"{GROUP}/traceparent"
 """W3C traceparent of the request that made the render."""
+ARCHIVED_ANNOTATION: Final = f"{GROUP}/archived-at"
+"""When the end was known to be in the archive; set in the write that takes the finalizer off (RFC 3339)."""
 IDEMPOTENCY_ANNOTATION: Final = f"{GROUP}/idempotency-digest"
 
 TENANT_NAMESPACE_PREFIX: Final = "rf-"

@@ -50,6 +50,8 @@ class RenderTenantStatus(Part):
     spent_micros: MicroUnits | None = None
     budget_month: Annotated[str, Field(max_length=7)] | None = None
     """The month that spentMicros counts, as YYYY-MM (UTC)."""
+    spent_through: str | None = None
+    """finishedAt of the latest render that spentMicros counts: a restart adds what ended later."""
     conditions: Annotated[list[Condition], Field(max_length=8)] | None = Field(
         default=None,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},

@@ -58,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
 
     up = verb("up", "start the cluster; says so when it runs already")
     up.add_argument(
-        "--control-plane-only", action="store_true", help="no node, no pods; may run beside a full cluster, starts in seconds"
+        "--control-plane-only",
+        action="store_true",
+        help="no node, no pods; may run beside a full cluster, starts in seconds",
     )
     up.add_argument(
         "--controller-flags",
@@ -76,12 +78,16 @@ def _parser() -> argparse.ArgumentParser:
     verb("kubeconfig", "print the path of the cluster's kubeconfig").set_defaults(run=_kubeconfig)
 
     tools = verbs.add_parser("tools", help="build kubectl and helm if needed and print their folder")
-    tools.add_argument("also", nargs="*", choices=[[], *(one.name for one in programs.ALL)], help="further programs to build")
+    tools.add_argument(
+        "also", nargs="*", choices=[[], *(one.name for one in programs.ALL)], help="further programs to build"
+    )
     tools.set_defaults(run=_tools)
 
     picture = verb("images", "build the project's images; `load` also puts them into the cluster")
     picture.add_argument("action", nargs="?", choices=("build", "load", "list"), default="build")
-    picture.add_argument("images", nargs="*", metavar="image", help=f"which ones (default: all): {', '.join(images.NAMES)}")
+    picture.add_argument(
+        "images", nargs="*", metavar="image", help=f"which ones (default: all): {', '.join(images.NAMES)}"
+    )
     picture.set_defaults(run=_images)
 
     supervise = verbs.add_parser("supervise", help=argparse.SUPPRESS)

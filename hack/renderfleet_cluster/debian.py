@@ -68,4 +68,6 @@ def _apt(arguments: Iterable[str]) -> None:
         command, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, capture_output=True, text=True, check=False
     )
     if result.returncode:
-        raise Trouble(f"{' '.join(command)} failed: {result.stderr.strip()[-800:]}", "see whether the Debian mirror answers")
+        raise Trouble(
+            f"{' '.join(command)} failed: {result.stderr.strip()[-800:]}", "see whether the Debian mirror answers"
+        )

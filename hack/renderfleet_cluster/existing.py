@@ -60,5 +60,7 @@ class ExistingProvider:
             check=False,
         )
         if result.returncode:
-            raise Trouble(f"kubectl {' '.join(arguments)}: {result.stderr.strip()}", "check KUBECONFIG and its current context")
+            raise Trouble(
+                f"kubectl {' '.join(arguments)}: {result.stderr.strip()}", "check KUBECONFIG and its current context"
+            )
         return result.stdout

@@ -43,9 +43,7 @@ def _answers_ok(url: str, timeout_seconds: float) -> bool:
     trusting = ssl.create_default_context()
     trusting.check_hostname = False
     trusting.verify_mode = ssl.CERT_NONE
-    opener = urllib.request.build_opener(
-        urllib.request.HTTPSHandler(context=trusting), urllib.request.ProxyHandler({})
-    )
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trusting), urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=timeout_seconds) as answer:
             return bool(answer.status == 200)

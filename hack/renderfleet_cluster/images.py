@@ -22,7 +22,7 @@ from typing import Any
 
 from renderfleet_cluster import debian, local, programs
 from renderfleet_cluster.imagefiles import ALIAS_TAG, RECIPES, Recipe, content_hash, repository_of
-from renderfleet_cluster.places import REPOSITORY, cache_dir
+from renderfleet_cluster.places import REPOSITORY, cache_dir, only_one
 from renderfleet_cluster.say import Trouble, line, step
 from renderfleet_cluster.shape import Shape
 
@@ -88,16 +88,25 @@ def build(names: Sequence[str]) -> list[Built]:
     built = [Built(name=name, tag=tag_of(name), engine=engine) for name in names]
     for image in built:
         recipe = _recipe(image.name)
-        if engine and not _engine_has(engine, image.reference):
-            _build_with_engine(engine, recipe, image)
-        if not engine and not _layout_of(image).is_dir():
-            _build_without_engine(recipe, image)
-            _forget_old_builds(image.name)
+        if not _is_built(image):
+            with only_one("building-images"):
+                if _is_built(image):
+                    continue
+                if engine:
+                    _build_with_engine(engine, recipe, image)
+                else:
+                    _build_without_engine(recipe, image)
+                    _forget_old_builds(image.name)
     return built
 
 
 def import_into_containerd(shape: Shape, built: Sequence[Built]) -> None:
     """Put images into the local cluster under both their names; those that are in already cost one look."""
+    with only_one(f"images-of-{shape.name}"):
+        _import_all(shape, built)
+
+
+def _import_all(shape: Shape, built: Sequence[Built]) -> None:
     known = _names_to_digests(shape)
     for image in built:
         reference, alias = f"docker.io/{image.reference}", f"docker.io/{image.alias}"
@@ -111,6 +120,10 @@ def import_into_containerd(shape: Shape, built: Sequence[Built]) -> None:
 def import_archive(shape: Shape, archive: Path) -> None:
     """Put a finished docker or OCI archive into the local cluster."""
     local.ctr(shape, "images", "import", "--snapshotter", "overlayfs", str(archive))
+
+
+def _is_built(image: Built) -> bool:
+    return _engine_has(image.engine, image.reference) if image.engine else _layout_of(image).is_dir()
 
 
 def _recipe(name: str) -> Recipe:
@@ -147,12 +160,23 @@ def _layout_of(image: Built) -> Path:
 def _buildah(*arguments: str) -> list[str]:
     """buildah with its own store in the cache: nothing of ours lands in the machine's container storage."""
     store = cache_dir() / "buildah"
-    return ["buildah", "--root", str(store / "store"), "--runroot", str(store / "run"), "--storage-driver", "overlay", *arguments]
+    return [
+        "buildah",
+        "--root",
+        str(store / "store"),
+        "--runroot",
+        str(store / "run"),
+        "--storage-driver",
+        "overlay",
+        *arguments,
+    ]
 
 
 def _build_without_engine(recipe: Recipe, image: Built) -> None:
     if os.geteuid() != 0:
-        raise Trouble("building images without a container engine needs root", "run this as root, or start Docker or Podman")
+        raise Trouble(
+            "building images without a container engine needs root", "run this as root, or start Docker or Podman"
+        )
     debian.install(debian.IMAGE_PACKAGES)
     _ensure_base()
     local_name = f"localhost/{image.reference}"
@@ -165,7 +189,9 @@ def _build_without_engine(recipe: Recipe, image: Built) -> None:
         arguments.append(f"PIP_CERT={PIP_CACHE_MOUNT}/ca.crt")
     if wheels := os.environ.get("PIP_FIND_LINKS"):
         arguments += [f"PIP_FIND_LINKS={wheels}"] if "://" in wheels else []
-    command = _buildah("build", "--layers", "--pull-never", "--isolation", "chroot", "--network", "host", "--format", "oci")
+    command = _buildah(
+        "build", "--layers", "--pull-never", "--isolation", "chroot", "--network", "host", "--format", "oci"
+    )
     command += ["--volume", f"{shared}:{PIP_CACHE_MOUNT}:rw"]
     command += [part for argument in arguments for part in ("--build-arg", argument)]
     command += [*_program_context(recipe), "--file", str(REPOSITORY / recipe.container_file), "--tag", local_name]
@@ -177,7 +203,10 @@ def _build_without_engine(recipe: Recipe, image: Built) -> None:
         layout = Path(scratch) / "layout"
         # The plain folder layout keeps layers as they are; the OCI one would compress all of them, for minutes.
         with step(f"storing {image.reference}"):
-            _run(_buildah("push", "--quiet", "--disable-compression", "--format", "oci", local_name, f"dir:{layout}"), "buildah push")
+            _run(
+                _buildah("push", "--quiet", "--disable-compression", "--format", "oci", local_name, f"dir:{layout}"),
+                "buildah push",
+            )
         _share_blobs(layout)
         layout.rename(target)
 
@@ -199,7 +228,10 @@ def _share_blobs(layout: Path) -> None:
 
 def _ensure_base() -> None:
     """Debian as the official slim image has it: minimal, and without documents."""
-    if subprocess.run(_buildah("inspect", "--type", "image", BASE_IMAGE), capture_output=True, check=False).returncode == 0:
+    if (
+        subprocess.run(_buildah("inspect", "--type", "image", BASE_IMAGE), capture_output=True, check=False).returncode
+        == 0
+    ):
         return
     mirror = os.environ.get("RENDERFLEET_DEBIAN_MIRROR", "http://deb.debian.org/debian")
     security = os.environ.get("RENDERFLEET_DEBIAN_SECURITY_MIRROR", "http://deb.debian.org/debian-security")
@@ -208,7 +240,9 @@ def _ensure_base() -> None:
         f"deb {mirror} {BASE_RELEASE}-updates main",
         f"deb {security} {BASE_RELEASE}-security main",
     ]
-    leave_out = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "info", "locale", "lintian")]
+    leave_out = [
+        f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "info", "locale", "lintian")
+    ]
     with tempfile.TemporaryDirectory(dir=cache_dir()) as scratch:
         root = Path(scratch) / "debian.tar"
         with step(f"making the base image: Debian {BASE_RELEASE}", usual_seconds=30):
@@ -236,7 +270,9 @@ def _host_certificates() -> Path | None:
 
 def _forget_old_builds(name: str) -> None:
     folder = cache_dir() / "images" / name
-    builds = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime, reverse=True)
+    builds = sorted(
+        (path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime, reverse=True
+    )
     for old in builds[KEPT_PER_IMAGE:]:
         shutil.rmtree(old)
         _run(_buildah("rmi", "--force", f"localhost/{repository_of(name)}:{old.name}"), "buildah rmi", may_fail=True)
@@ -310,14 +346,17 @@ def _run_build(recipe: Recipe, command: list[str], environment: dict[str, str]) 
     log = cache_dir() / "images" / f"{recipe.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     latest = ""
-    with log.open("w") as sink, subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**os.environ, "BUILDAH_ISOLATION": "chroot", **environment},
-    ) as process:
+    with (
+        log.open("w") as sink,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, "BUILDAH_ISOLATION": "chroot", **environment},
+        ) as process,
+    ):
 
         def read_output() -> None:
             nonlocal latest
@@ -342,5 +381,8 @@ def _run_build(recipe: Recipe, command: list[str], environment: dict[str, str]) 
 def _run(command: list[str], what: str, *, may_fail: bool = False) -> str:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode and not may_fail:
-        raise Trouble(f"{what} failed: {result.stderr.strip()[-1500:]}", "run the same command again; a failed download is worth a second try")
+        raise Trouble(
+            f"{what} failed: {result.stderr.strip()[-1500:]}",
+            "run the same command again; a failed download is worth a second try",
+        )
     return result.stdout

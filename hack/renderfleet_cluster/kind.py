@@ -29,7 +29,9 @@ class KindProvider:
     def up(self, options: Options) -> None:
         """Create the cluster unless kind knows it."""
         if options.audit_log or options.controller_flags is not shapes.ControllerFlags.TUNED:
-            raise Trouble("kind clusters here have neither an audit log nor default controller flags", "use --provider local")
+            raise Trouble(
+                "kind clusters here have neither an audit log nor default controller flags", "use --provider local"
+            )
         if self._is_there():
             line(f"kind cluster {self._name} is running")
             return
@@ -38,7 +40,9 @@ class KindProvider:
         config = state / "kind.json"
         config.write_text(json.dumps(cluster_config(options), indent=2))
         with step(f"kind: creating cluster {self._name} with {self._engine}", usual_seconds=60):
-            self._kind("create", "cluster", "--name", self._name, "--config", str(config), "--wait", "120s", *self._where())
+            self._kind(
+                "create", "cluster", "--name", self._name, "--config", str(config), "--wait", "120s", *self._where()
+            )
 
     def down(self) -> None:
         """Delete the cluster."""

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 import urllib.error
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from renderfleet_cluster import debian, network, pki, programs, supervisor
 from renderfleet_cluster import shape as shapes
 from renderfleet_cluster.apiclient import AdministratorApi
 from renderfleet_cluster.health import accepts, is_healthy
-from renderfleet_cluster.places import state_dir
+from renderfleet_cluster.places import only_one, state_dir
 from renderfleet_cluster.say import Trouble, line, step
 from renderfleet_cluster.shape import SOCKET_PATH_LIMIT, Options, Shape
 
@@ -44,8 +44,19 @@ def all_shapes() -> list[Shape]:
 
 def up(name: str, options: Options) -> Shape:
     """Start the cluster, or say that it runs already. Returns when its node is ready (or its API server, without node)."""
+    with only_one(f"cluster-{name}"):
+        return _up(name, options)
+
+
+def down(name: str) -> None:
+    """End the cluster and all it left on this machine; nothing to do is fine."""
+    with only_one(f"cluster-{name}"):
+        _down(name)
+
+
+def _up(name: str, options: Options) -> Shape:
     known = shape_of(name)
-    if known and _is_running(known):
+    if known and is_running(known):
         if known.options != options:
             raise Trouble(
                 f"cluster {name} runs with other options: {known.options}",
@@ -58,20 +69,23 @@ def up(name: str, options: Options) -> Shape:
         return known
     if known:
         line(f"cluster {name} was left half-way: cleaning up")
-        down(name)
+        _down(name)
 
     if os.geteuid() != 0:
         raise Trouble("the local cluster needs root: it makes network and process namespaces", "run this again as root")
     debian.install(debian.CONTROL_PLANE_PACKAGES if options.control_plane_only else debian.CLUSTER_PACKAGES)
     programs.ensure(programs.CONTROL_PLANE if options.control_plane_only else programs.CLUSTER)
-    others = all_shapes()
-    shape = Shape(
-        name=name,
-        ordinal=shapes.free_ordinal([other.ordinal for other in others]),
-        state=state_dir() / name,
-        options=options,
-    )
-    _refuse_conflicts(shape, others)
+    with only_one("choosing-addresses"):
+        others = all_shapes()
+        shape = Shape(
+            name=name,
+            ordinal=shapes.free_ordinal([other.ordinal for other in others]),
+            state=state_dir() / name,
+            options=options,
+        )
+        _refuse_conflicts(shape, others)
+        shape.state.mkdir(parents=True, exist_ok=True)
+        shape.shape_file.write_text(shape.to_json())
     with step(f"starting cluster {name} on {shape.address}"):
         _write_files(shape)
         network.prepare(shape)
@@ -82,8 +96,7 @@ def up(name: str, options: Options) -> Shape:
     return shape
 
 
-def down(name: str) -> None:
-    """End the cluster and all it left on this machine; nothing to do is fine."""
+def _down(name: str) -> None:
     shape = shape_of(name)
     if shape is None:
         line(f"no local cluster {name}")
@@ -119,10 +132,12 @@ def status(shape: Shape) -> tuple[str, bool]:
     return table(rows), all_well
 
 
-def table(rows: list[tuple[str, ...]]) -> str:
+def table(rows: Sequence[tuple[str, ...]]) -> str:
     """Rows as aligned columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def ctr(shape: Shape, *arguments: str) -> str:
@@ -140,7 +155,8 @@ def ctr(shape: Shape, *arguments: str) -> str:
 # --- up ---------------------------------------------------------------------------------------------------------------
 
 
-def _is_running(shape: Shape) -> bool:
+def is_running(shape: Shape) -> bool:
+    """True while the cluster's supervisor lives, well or not."""
     running = supervisor.read(shape.processes_file)
     return bool(running) and running[0].is_alive
 
@@ -148,7 +164,9 @@ def _is_running(shape: Shape) -> bool:
 def _refuse_conflicts(shape: Shape, others: Iterable[Shape]) -> None:
     longest_socket = f"{shape.containerd_socket}.ttrpc"
     if len(longest_socket) > SOCKET_PATH_LIMIT:
-        raise Trouble(f"{shape.state} is too long a path for sockets in it", "set RENDERFLEET_STATE to a shorter folder")
+        raise Trouble(
+            f"{shape.state} is too long a path for sockets in it", "set RENDERFLEET_STATE to a shorter folder"
+        )
     if shape.options.control_plane_only:
         return
     for other in others:
@@ -163,9 +181,13 @@ def _refuse_conflicts(shape: Shape, others: Iterable[Shape]) -> None:
             "use that cluster: RENDERFLEET_CLUSTER_PROVIDER=existing and its KUBECONFIG",
         )
     shape.state.mkdir(parents=True, exist_ok=True)
-    kind = subprocess.run(["stat", "-f", "-c", "%T", shape.state], capture_output=True, text=True, check=True).stdout.strip()
+    kind = subprocess.run(
+        ["stat", "-f", "-c", "%T", shape.state], capture_output=True, text=True, check=True
+    ).stdout.strip()
     if kind == "overlayfs":
-        raise Trouble(f"{shape.state} lies on an overlay file system; containers need a plain one", "set RENDERFLEET_STATE")
+        raise Trouble(
+            f"{shape.state} lies on an overlay file system; containers need a plain one", "set RENDERFLEET_STATE"
+        )
 
 
 def _refuse_taken_ports(shape: Shape) -> None:
@@ -202,7 +224,7 @@ def holder_of(port: int) -> str:
         return ""
     for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
         with suppress(OSError):
-            if os.readlink(descriptor) in inodes:
+            if str(descriptor.readlink()) in inodes:
                 pid = descriptor.parts[2]
                 command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 return f"process {pid} holds it: {command.strip()[:120]}"
@@ -213,7 +235,6 @@ def _write_files(shape: Shape) -> None:
     for folder in (shape.state, shape.config, shape.logs):
         folder.mkdir(parents=True, exist_ok=True)
     shape.state.chmod(0o711)
-    shape.shape_file.write_text(shape.to_json())
     for name, content in shapes.config_files(shape, has_upstream_dns=_has_upstream_dns()).items():
         target = shape.config / name
         target.parent.mkdir(parents=True, exist_ok=True)

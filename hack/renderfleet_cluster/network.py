@@ -61,7 +61,9 @@ table ip {OUR_TABLE} {{
 def _run(*command: str, stdin: str | None = None) -> str:
     result = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise Trouble(f"{' '.join(command)} failed: {result.stderr.strip()}", "this needs root and a kernel with nf_tables")
+        raise Trouble(
+            f"{' '.join(command)} failed: {result.stderr.strip()}", "this needs root and a kernel with nf_tables"
+        )
     return result.stdout
 
 

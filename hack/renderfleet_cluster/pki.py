@@ -24,7 +24,9 @@ def write(shape: Shape) -> None:
         "-subj", f"/CN={shape.name}-ca",
         "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign,digitalSignature",
     )  # fmt: skip
-    _openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", str(folder / "service-account.key"))
+    _openssl(
+        "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", str(folder / "service-account.key")
+    )
     _openssl("pkey", "-in", str(folder / "service-account.key"), "-pubout", "-out", str(folder / "service-account.pub"))
 
     api_names = [
@@ -85,4 +87,6 @@ def _write_kubeconfig(shape: Shape, user: str, target: Path) -> None:
 def _openssl(*arguments: str) -> None:
     result = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False)
     if result.returncode:
-        raise Trouble(f"openssl {arguments[0]} failed: {result.stderr.strip()[-500:]}", "OpenSSL 3.0 or newer is needed")
+        raise Trouble(
+            f"openssl {arguments[0]} failed: {result.stderr.strip()[-500:]}", "OpenSSL 3.0 or newer is needed"
+        )

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderfleet_cluster.places import GO_MODULES, cache_dir
+from renderfleet_cluster.places import GO_MODULES, cache_dir, only_one
 from renderfleet_cluster.say import Trouble, line, step
 
 MINIMAL_GO = (1, 26)
@@ -156,7 +156,9 @@ def ensure(sets: Iterable[ProgramSet]) -> None:
     names = ", ".join(f"{programs.name} {programs.version}" for programs in to_build)
     line(f"to be built once on this machine: {names}; usually {total // 60} min {total % 60:02d} s on two idle cores")
     for programs in to_build:
-        _build(programs)
+        with only_one(f"building-{programs.name}"):
+            if not programs.is_built:
+                _build(programs)
 
 
 def tools_dir() -> Path:
@@ -178,7 +180,10 @@ def _check_go() -> None:
     go = shutil.which("go") or ("/usr/local/go/bin/go" if Path("/usr/local/go/bin/go").exists() else None)
     wanted = ".".join(map(str, MINIMAL_GO))
     if go is None:
-        raise Trouble("the go command is not on the PATH", f"install Go {wanted} or newer: the cluster's programs are compiled here")
+        raise Trouble(
+            "the go command is not on the PATH",
+            f"install Go {wanted} or newer: the cluster's programs are compiled here",
+        )
     said = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=True).stdout.strip()
     found = re.match(r"go(\d+)\.(\d+)", said)
     if found and (int(found[1]), int(found[2])) < MINIMAL_GO:
@@ -202,22 +207,23 @@ def _build(programs: ProgramSet) -> None:
         def compiled() -> str:
             return f"{_count_lines(log)} packages compiled"
 
-        with step(f"building {programs.name} {programs.version}", programs.usual_seconds, compiled), log.open("wb") as sink:
-            result = subprocess.run(command, cwd=module, env=environment, stdout=sink, stderr=subprocess.STDOUT, check=False)
+        with (
+            step(f"building {programs.name} {programs.version}", programs.usual_seconds, compiled),
+            log.open("wb") as sink,
+        ):
+            result = subprocess.run(
+                command, cwd=module, env=environment, stdout=sink, stderr=subprocess.STDOUT, check=False
+            )
         if result.returncode:
             tail = log.read_text(errors="replace")[-2000:]
             raise Trouble(
                 f"building {programs.name} {programs.version} failed:\n{tail}",
-                f"run `go build ./... ` in {module} to see it again; a failed download is worth a second try",
+                f"run `go build tool` in {module} to see it again; a failed download is worth a second try",
             )
         for name, package in programs.binaries.items():
             _rename_output(output, name, package)
         output.chmod(0o755)
-        try:
-            output.rename(target)
-        except OSError:
-            if not programs.is_built:  # another run of this tool was faster
-                raise
+        output.rename(target)
 
 
 def _rename_output(output: Path, name: str, package: str) -> None:

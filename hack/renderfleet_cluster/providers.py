@@ -105,6 +105,9 @@ def choose(wanted: str, name: str, *, for_control_plane_only: bool = False) -> P
     engine = answering_engine()
     if wanted == "kind":
         if engine is None:
-            raise Trouble("no container engine answers, kind needs one", f"start one of {', '.join(ENGINES)}, or use the local provider")
+            raise Trouble(
+                "no container engine answers, kind needs one",
+                f"start one of {', '.join(ENGINES)}, or use the local provider",
+            )
         return kind.KindProvider(name, engine)
     return kind.KindProvider(name, engine) if engine else LocalProvider(name)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -98,10 +99,8 @@ def stop_running(processes: list[Running], within_seconds: float = STOP_WITHIN_S
 
 def _signal(one: Running, number: signal.Signals) -> None:
     if one.is_alive:
-        try:
+        with suppress(ProcessLookupError):
             os.kill(one.pid, number)
-        except ProcessLookupError:
-            pass
 
 
 class Supervisor:
@@ -184,7 +183,9 @@ class Supervisor:
         if ran_seconds > STEADY_AFTER_SECONDS:
             known.restarts = 0
         pause = RESTART_PAUSES_SECONDS[min(known.restarts, len(RESTART_PAUSES_SECONDS) - 1)]
-        self._say(f"{process.name} ended with {code} after {ran_seconds:.1f} s, next start in {pause} s, see {known.log}")
+        self._say(
+            f"{process.name} ended with {code} after {ran_seconds:.1f} s, next start in {pause} s, see {known.log}"
+        )
         del self._children[process.name]
         self._was_healthy.discard(process.name)
         self._start_not_before[process.name] = time.monotonic() + pause

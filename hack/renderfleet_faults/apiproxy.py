@@ -107,7 +107,9 @@ class ApiProxy:
             return await asyncio.shield(self._write(request, target, raw, life))
         return await self._pass_on(request, raw)
 
-    async def _write(self, request: web.BaseRequest, target: Target | None, raw: bytes, life: int) -> web.StreamResponse:
+    async def _write(
+        self, request: web.BaseRequest, target: Target | None, raw: bytes, life: int
+    ) -> web.StreamResponse:
         if life <= self._dead:
             return cut(request)
         arrived = time.monotonic()

@@ -42,7 +42,9 @@ async def pass_on(
 
 def forwarded(headers: Mapping[str, str], *without: str) -> dict[str, str]:
     """Request headers that go on to the server."""
-    return {key: value for key, value in headers.items() if key.lower() not in NOT_FORWARDED and key.lower() not in without}
+    return {
+        key: value for key, value in headers.items() if key.lower() not in NOT_FORWARDED and key.lower() not in without
+    }
 
 
 def returned(headers: Mapping[str, str]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from renderfleet_client import Cluster, Resource, resources
-from renderfleet_client.errors import ApiError, Conflict, Gone, NotFound, Unavailable
+from renderfleet_client.errors import ApiError, Conflict, NotFound
 from renderfleet_cluster.shape import pool_labels
 from renderfleet_crds import meta
 from renderfleet_crds.contract import TASK_ENV, TERMINATION_MESSAGE_LIMIT_BYTES, VENDOR_KEY_DIR
@@ -178,12 +178,10 @@ class Node:
                 for body in listing.items:
                     self._seen(body)
                 version = listing.resource_version
-                async for event in self._cluster.watch(
-                    resources.PODS, field_selector=mine, resource_version=version
-                ):
+                async for event in self._cluster.watch(resources.PODS, field_selector=mine, resource_version=version):
                     if event.type in {"ADDED", "MODIFIED"}:
                         self._seen(event.object)
-            except (Gone, Unavailable):
+            except ApiError:
                 await asyncio.sleep(0.2)
 
     def _seen(self, body: dict[str, Any]) -> None:
@@ -343,5 +341,3 @@ def _message(pod: Pod, number: int) -> str | None:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-

@@ -22,7 +22,7 @@ from renderfleet_faults.traps import Point
 Body = Mapping[str, Any]
 
 _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_HASH = re.compile(r"(?<=-)[0-9a-v]{8,}\b")
+_HASH = re.compile(r"(?<=-)[0-9a-f]{10,16}\b")
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,17 @@ class Golden:
     problems: Sequence[str] = field(default=())
 
 
-def end_state(renders: Iterable[Body], tenant: Body | None, archive: Iterable[Body], inventory: Iterable[str]) -> dict[str, Any]:
+def end_state(
+    renders: Iterable[Body], tenant: Body | None, archive: Iterable[Body], inventory: Iterable[str]
+) -> dict[str, Any]:
     """What is compared: everything that lasts, without names, ids and times that differ from run to run."""
     listed = list(renders)
     return {
         "renders": [_render_state(body) for body in listed],
         "tenant": _tenant_state(tenant) if tenant else None,
         "archive": sorted(
-            (_plain(f"{row['kind']} {row['phase']} run {row['run']} deleted={row['deleted']} ends={row['ends']}") for row in archive)
+            _plain(f"{row['kind']} {row['phase']} run {row['run']} deleted={row['deleted']} ends={row['ends']}")
+            for row in archive
         ),
         "inventory": sorted(_plain(line) for line in inventory),
     }
@@ -91,7 +94,9 @@ def judge_golden(found: Sequence[Finding], steps: Sequence[Mapping[str, int]], p
     """Make the measure of several undisturbed runs, and say what is wrong with them already."""
     problems = [problem for one in found for problem in _absolute_problems(one, paid)]
     for other in found[1:]:
-        problems += [f"undisturbed runs differ: {difference}" for difference in differences(found[0].state, other.state)]
+        problems += [
+            f"undisturbed runs differ: {difference}" for difference in differences(found[0].state, other.state)
+        ]
     series = {name for one in steps for name in one}
     return Golden(
         state=found[0].state,
@@ -130,9 +135,11 @@ def differences(wanted: Any, actual: Any, path: str = "") -> list[str]:
 
 def _absolute_problems(found: Finding, paid: Mapping[str, int]) -> list[str]:
     problems = [f"{count} Jobs for {attempt}" for attempt, count in found.jobs.items() if count > 1]
-    for call in sorted({*paid, *found.billed}):
-        if found.billed.get(call, 0) != paid.get(call, 0):
-            problems.append(f"{call}: billed {found.billed.get(call, 0)} times, not {paid.get(call, 0)}")
+    problems += [
+        f"{call}: billed {found.billed.get(call, 0)} times, not {paid.get(call, 0)}"
+        for call in sorted({*paid, *found.billed})
+        if found.billed.get(call, 0) != paid.get(call, 0)
+    ]
     problems += [f"{count} x {what} after the end" for what, count in Counter(found.late_writes).items()]
     return problems
 
@@ -145,7 +152,10 @@ def _render_state(body: Body) -> dict[str, Any]:
         "deleted": "deletionTimestamp" in metadata,
         "finalized": meta.FINALIZER in metadata.get("finalizers", []),
         "observed": status.get("observedGeneration") == metadata.get("generation"),
-        **{key: _plain(status.get(key)) for key in ("phase", "reason", "message", "stage", "progress", "run", "attempt")},
+        **{
+            key: _plain(status.get(key))
+            for key in ("phase", "reason", "message", "stage", "progress", "run", "attempt")
+        },
         "attempts": [
             {key: one.get(key) for key in ("run", "number", "stage", "category", "code", "charged")}
             for one in status.get("attempts") or []

@@ -47,4 +47,6 @@ async def _install_crds(cluster: Cluster) -> None:
 
 async def _is_established(cluster: Cluster, name: str) -> bool:
     crd = await cluster.get(resources.CRDS, name)
-    return any(one["type"] == "Established" and one["status"] == "True" for one in crd.get("status", {}).get("conditions", []))
+    return any(
+        one["type"] == "Established" and one["status"] == "True" for one in crd.get("status", {}).get("conditions", [])
+    )

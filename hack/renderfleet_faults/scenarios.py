@@ -122,7 +122,10 @@ async def _script(trial: Trial) -> None:
 
 async def _retry(trial: Trial) -> None:
     await trial.standin.add_fault(
-        vendor="openai", operation="images.generations", fault="500_server_error", match={"prompt_contains": trial.subject}
+        vendor="openai",
+        operation="images.generations",
+        fault="500_server_error",
+        match={"prompt_contains": trial.subject},
     )
     await trial.make(kinds.AVATAR_RENDER, "avatar", avatar_spec(trial), as_api=True)
     await trial.is_over(1)
@@ -130,7 +133,10 @@ async def _retry(trial: Trial) -> None:
 
 async def _redrive(trial: Trial) -> None:
     await trial.standin.add_fault(
-        vendor="openai", operation="images.generations", fault="400_moderation_blocked", match={"prompt_contains": trial.subject}
+        vendor="openai",
+        operation="images.generations",
+        fault="400_moderation_blocked",
+        match={"prompt_contains": trial.subject},
     )
     await trial.make(kinds.AVATAR_RENDER, "avatar", avatar_spec(trial), as_api=True)
     await trial.is_over(1)
@@ -247,7 +253,10 @@ SCENARIOS = (
     Scenario("VideoRender", "the API makes it, from an uploaded picture and recording", _video, {TALK: 1}),
     Scenario("VoiceJob, prompt", "the words are written first", _prompt, {SCRIPT: 1, SPEECH: 1}),
     Scenario(
-        "VideoRender, script", "waits for an AvatarRender and a VoiceJob of its own", _script, {IMAGE: 1, SPEECH: 1, TALK: 1}
+        "VideoRender, script",
+        "waits for an AvatarRender and a VoiceJob of its own",
+        _script,
+        {IMAGE: 1, SPEECH: 1, TALK: 1},
     ),
     Scenario("RenderTenant", "its namespace and all that is in it", _tenant, makes_tenant=True),
     Scenario("retry", "the vendor fails once", _retry, {IMAGE: 1}),

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from renderfleet_client import Cluster, Resource, WatchEvent, resources
-from renderfleet_client.errors import Gone, Unavailable
+from renderfleet_client.errors import ApiError
 from renderfleet_crds import kinds, meta
 from renderfleet_crds.phases import Phase
 from renderfleet_faults import traffic
@@ -43,7 +43,9 @@ class World:
     def renders(self, subject: str) -> list[Body]:
         """The subject's renders that exist, by kind and name."""
         found = [body for body in self._objects[subject].values() if body["kind"] != kinds.RENDER_TENANT.kind]
-        return sorted(found, key=lambda body: (body["kind"], body["metadata"]["creationTimestamp"], body["metadata"]["name"]))
+        return sorted(
+            found, key=lambda body: (body["kind"], body["metadata"]["creationTimestamp"], body["metadata"]["name"])
+        )
 
     def tenant(self, subject: str) -> Body | None:
         """The subject's RenderTenant."""
@@ -79,7 +81,8 @@ class World:
                     if event.type != "BOOKMARK":
                         seen(event)
                         self._changed.set()
-            except (Gone, Unavailable):
+            except ApiError:
+                # Expired, broken off, or, right after its CRD, not served yet: the next listing tells.
                 await asyncio.sleep(0.2)
 
     def _object_seen(self, event: WatchEvent) -> None:

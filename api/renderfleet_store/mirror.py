@@ -61,15 +61,15 @@ def _recordset(columns: dict[str, str]) -> str:
     return f"jsonb_to_recordset(CAST(:rows AS jsonb)) AS r({shape})"
 
 
-_BEFORE = text(
-    "SELECT uid, phase, reason, message, stage, progress, attempt, run, queue_position, deleted_at FROM jobs"
-    " WHERE uid = ANY(:uids) ORDER BY uid FOR UPDATE"
-)
+_LOOK: Final = ", ".join(f"jobs.{name}" for name in VISIBLE)
+_NEW_LOOK: Final = ", ".join(f"excluded.{name}" for name in VISIBLE)
+# One statement takes all row locks, in the order of the UIDs, even of rows that it then leaves as they are.
 _UPSERT = text(
     f"INSERT INTO jobs ({', '.join(_COLUMNS)}) SELECT {', '.join(_COLUMNS)} FROM {_recordset(_COLUMNS)}"  # noqa: S608
-    " ON CONFLICT (uid) DO UPDATE SET updated_at = now(), "
+    " ON CONFLICT (uid) DO UPDATE SET updated_at = now(), phase_before = jobs.phase,"
+    f" looks_new = ({_LOOK}) IS DISTINCT FROM ({_NEW_LOOK}), "
     + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _FIXED)
-    + " WHERE jobs.resource_version < excluded.resource_version RETURNING uid"
+    + " WHERE jobs.resource_version < excluded.resource_version RETURNING uid, looks_new, phase_before"
 )
 _DELETED = text("UPDATE jobs SET deleted_at = now() WHERE uid = ANY(:uids) AND deleted_at IS NULL RETURNING uid")
 _END_COLUMNS = {"uid": "text", "run": "int", "namespace": "text", "phase": "text", "finished_at": "timestamptz"}
@@ -197,19 +197,17 @@ class Mirror:
 async def record(connection: AsyncConnection, batch: Sequence[RenderSeen]) -> set[str]:
     """As Mirror.record for one batch, within a transaction of the caller; each UID at most once."""
     rows = {row["uid"]: row for row in sorted((row_of(one.body) for one in batch), key=lambda row: str(row["uid"]))}
-    uids = list(rows)
-    before = {one.uid: one for one in await connection.execute(_BEFORE, {"uids": uids})}
-    newer = set((await connection.execute(_UPSERT, {"rows": to_json(list(rows.values()))})).scalars())
+    written = {one.uid: one for one in await connection.execute(_UPSERT, {"rows": to_json(list(rows.values()))})}
     gone = [one.body["metadata"]["uid"] for one in batch if one.deleted]
     if gone:
         gone = list((await connection.execute(_DELETED, {"uids": gone})).scalars())
 
-    changed = [rows[uid] for uid in uids if uid in newer]
+    changed = [row for uid, row in rows.items() if uid in written]
     ended = await _write_ends(connection, [row for row in changed if Phase(row["phase"]).is_final])
     events = [
         {"namespace": row["namespace"], "uid": row["uid"], "type": _event_of(row, ended), "data": snapshot(row)}
         for row in changed
-        if row["uid"] in ended or _looks_different(row, before.get(row["uid"]))
+        if row["uid"] in ended or written[row["uid"]].looks_new
     ]
     events += [
         {"namespace": rows[uid]["namespace"], "uid": uid, "type": "deleted", "data": snapshot(rows[uid])}
@@ -222,14 +220,14 @@ async def record(connection: AsyncConnection, batch: Sequence[RenderSeen]) -> se
     news = [
         _news(row)
         for row in changed
-        if row["uid"] in ended or (row["phase"] == Phase.HELD and _phase_before(before, row) != Phase.HELD)
+        if row["uid"] in ended or (row["phase"] == Phase.HELD and written[row["uid"]].phase_before != Phase.HELD)
     ]
     if news:
         await connection.execute(_OUTBOX, {"rows": to_json(news)})
     if events:
         payloads = sorted({f"{one['namespace']}/{one['uid']}" for one in events})
         await connection.execute(_WAKE, {"channel": CHANNEL, "payloads": payloads})
-    return set(uids)
+    return set(rows)
 
 
 async def _write_ends(connection: AsyncConnection, final: list[Document]) -> set[str]:
@@ -265,15 +263,6 @@ def _batches(seen: Sequence[RenderSeen]) -> list[list[RenderSeen]]:
 
 def _version(seen: RenderSeen) -> int:
     return int(seen.body["metadata"]["resourceVersion"])
-
-
-def _looks_different(row: Document, before: Any | None) -> bool:
-    return before is None or any(row[name] != getattr(before, name) for name in VISIBLE)
-
-
-def _phase_before(before: dict[str, Any], row: Document) -> str | None:
-    known = before.get(row["uid"])
-    return known.phase if known else None
 
 
 def _event_of(row: Document, ended: set[str]) -> str:

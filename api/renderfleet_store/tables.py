@@ -108,6 +108,8 @@ jobs: Final = Table(
     _time("finished_at"),
     _time("deleted_at", comment="When the custom resource was seen to be gone"),
     _time("updated_at", now=True),
+    Column("phase_before", Text, comment="Phase before the latest write"),
+    Column("looks_new", Boolean, nullable=False, server_default=text("true"), comment="Whether that write can be seen"),
     Index("ix_jobs_page", "namespace", "created_at", "uid"),
     Index("ix_jobs_page_by_kind", "namespace", "kind", "created_at", "uid"),
     Index("ix_jobs_page_by_phase", "namespace", "phase", "created_at", "uid"),

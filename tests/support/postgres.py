@@ -38,15 +38,15 @@ class Postgres:
 
     def create_database(self, name: str, template: str = "template1") -> str:
         """A fresh database; returns its address."""
-        with psycopg.connect(self._dsn(), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')  # type: ignore[call-overload]
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
 
     def start(self) -> None:
         """Run it until it answers."""
         log = (self.data.parent / "server.log").open("ab")
         self.process = subprocess.Popen(
-            self._as_user(
+            self.as_user(
                 str(self.binaries / "postgres"),
                 *("-D", str(self.data), "-p", str(self.port), "-c", "listen_addresses=127.0.0.1"),
                 *("-c", f"unix_socket_directories={self.data.parent}", "-c", "fsync=off", "-c", "max_connections=200"),
@@ -59,25 +59,42 @@ class Postgres:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                psycopg.connect(self._dsn(), connect_timeout=2).close()
+                psycopg.connect(self.dsn(), connect_timeout=2).close()
                 return
             except psycopg.OperationalError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError((self.data.parent / "server.log").read_text()[-2000:]) from None
                 time.sleep(0.05)
 
+    def freeze(self) -> None:
+        """Stop all its processes: connections stay open and nothing answers."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: int) -> None:
+        """Each backend is its own process group, so they are found by their parent."""
+        if self.process:
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            for pid in (self.process.pid, *map(int, children)):
+                os.kill(pid, number)
+
     def stop(self) -> None:
         """End it at once, connections and all, as `pg_ctl stop -m immediate` does."""
         if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
+            self.thaw()
             self.process.send_signal(signal.SIGQUIT)
             self.process.wait(timeout=START_SECONDS)
         self.process = None
 
-    def _dsn(self) -> str:
+    def dsn(self) -> str:
+        """libpq's address of the database that is always there."""
         return f"host=127.0.0.1 port={self.port} user=renderfleet dbname=postgres"
 
-    def _as_user(self, *command: str) -> list[str]:
+    def as_user(self, *command: str) -> list[str]:
+        """The command line that runs `command` as the server's user."""
         if self.user is None:
             return list(command)
         return ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--init-groups", "--", *command]
@@ -95,7 +112,7 @@ def postgres_server() -> Iterator[Postgres]:
     server = Postgres(binaries, home / "data", _free_port(), user)
     try:
         subprocess.run(
-            server._as_user(
+            server.as_user(
                 str(binaries / "initdb"),
                 *("-D", str(server.data), "-U", "renderfleet", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C"),
             ),

@@ -68,6 +68,8 @@ def upgrade() -> None:
     sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('deleted_at', sa.DateTime(timezone=True), nullable=True, comment='When the custom resource was seen to be gone'),
     sa.Column('updated_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    sa.Column('phase_before', sa.Text(), nullable=True, comment='Phase before the latest write'),
+    sa.Column('looks_new', sa.Boolean(), server_default=sa.text('true'), nullable=False, comment='Whether that write can be seen'),
     sa.PrimaryKeyConstraint('uid', name=op.f('pk_jobs'))
     )
     op.create_index('ix_jobs_dead_letters', 'jobs', ['created_at', 'uid'], unique=False, postgresql_where=sa.text("phase = 'DeadLettered'"))

@@ -1,5 +1,6 @@
 """What all tests share: which cluster pytest-kind drives, and a control plane without nodes for tests of the API alone."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from renderfleet_cluster import local, programs
 from renderfleet_cluster.places import REPOSITORY, default_cluster_name, state_dir
 from renderfleet_cluster.shape import Options
 
-PLANE = "tests"
+PLANE = os.environ.get("RENDERFLEET_TEST_PLANE", "tests")
+"""Two test runs on one machine need two names."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from renderfleet_crds import meta
 from renderfleet_crds.contract import TASK_ENV, TERMINATION_MESSAGE_LIMIT_BYTES, VENDOR_KEY_DIR
 from renderfleet_faults import traffic
 from renderfleet_faults.backends import Process, plain_environment, start
+from renderfleet_faults.traps import Starts
 
 NODE = "played-node"
 NODES = Resource("", "v1", "nodes", namespaced=False)
@@ -35,17 +35,6 @@ _HEARTBEAT_SECONDS = 10
 _LEASE_NAMESPACE = "kube-node-lease"
 _KILLED = 137
 """Exit code that a kubelet reports for a container ended by SIGKILL: 128 + 9."""
-
-
-class Starts(StrEnum):
-    """How often a pod's program is started."""
-
-    ONCE = "once"
-    AGAIN = "again"
-    """A second time when the first was killed; the second one's end is the pod's."""
-    TWINS_FIRST = "twins, first reports"
-    """Two at the same time; the first one's end is the pod's."""
-    TWINS_SECOND = "twins, second reports"
 
 
 @dataclass

@@ -25,6 +25,17 @@ class Fault(StrEnum):
     REMOVE_POD = "pod deleted"
 
 
+class Starts(StrEnum):
+    """How often a pod's program is started."""
+
+    ONCE = "once"
+    AGAIN = "again"
+    """A second time when the first was killed; the second one's end is the pod's."""
+    TWINS_FIRST = "twins, first reports"
+    """Two at the same time; the first one's end is the pod's."""
+    TWINS_SECOND = "twins, second reports"
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """One place where a run can be broken."""

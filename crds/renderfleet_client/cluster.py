@@ -82,18 +82,35 @@ class Cluster:
         page: int = 500,
     ) -> Listing:
         """All objects of a kind, fetched in pages so that no answer grows without bound."""
+        items: list[Body] = []
+        version = ""
+        pages = self.pages(resource, namespace, label_selector=label_selector, field_selector=field_selector, page=page)
+        async for one in pages:
+            items += one.items
+            version = one.resource_version
+        return Listing(items, version)
+
+    async def pages(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        page: int = 500,
+    ) -> AsyncIterator[Listing]:
+        """As `list`, page by page: for those who need not hold everything at once. All pages are of one version."""
         params: dict[str, str] = {"limit": str(page)}
         if label_selector:
             params["labelSelector"] = label_selector
         if field_selector:
             params["fieldSelector"] = field_selector
-        items: list[Body] = []
         while True:
             answer = await self._call("GET", resource.path(namespace), params=params)
-            items += answer.get("items") or []
             at = answer["metadata"]
+            yield Listing(answer.get("items") or [], at["resourceVersion"])
             if not at.get("continue"):
-                return Listing(items, at["resourceVersion"])
+                return
             params["continue"] = at["continue"]
 
     async def create(

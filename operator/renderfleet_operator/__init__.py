@@ -1,0 +1,1 @@
+"""The manager: custom resources in, runner Jobs and status out."""

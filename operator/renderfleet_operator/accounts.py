@@ -1,0 +1,240 @@
+"""What each provider can take: circuit, tokens, pauses, holds, and what its limits turned out to be.
+
+All of it lives in memory and can be found again after a restart: circuit and hold from RenderProvider.status, tokens
+from the starts of the last minute, calls in flight from the renders themselves. So a restart neither frees a slot that is
+taken nor lets a crowd through to a vendor that is down.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .clock import chance_of
+from .decide import admission, breaker
+from .decide.actions import News, TellProvider
+from .times import rfc3339, seconds_of
+
+Body = dict[str, Any]
+
+DEFAULT_PAUSE_SECONDS = 5.0
+"""After a 429 that does not say how long."""
+LONGEST_PAUSE_SECONDS = 3600.0
+RECOVERY_PER_MINUTE = 0.1
+"""A learned rate grows back by a tenth of itself each minute without a 429."""
+_REMEMBERED = 4096
+_SMOOTHING = 0.2
+
+
+@dataclass(slots=True)
+class Account:
+    """One RenderProvider, live."""
+
+    name: str
+    spec: Mapping[str, Any]
+    generation: int = 0
+    circuit: breaker.Breaker = field(default_factory=breaker.Breaker)
+    tokens: float = 0.0
+    tokens_at: float = 0.0
+    paused_until: float = 0.0
+    held: str | None = None
+    """Why it is held by us; spec.hold is another matter."""
+    no_key: str | None = None
+    """What is missing of its key, if anything."""
+    held_secret: str | None = None
+    """Version of the Secret that was refused."""
+    held_since: float = 0.0
+    probe_after: float = 0.0
+    learned_in_flight: int | None = None
+    learned_per_minute: float | None = None
+    learned_at: float = 0.0
+    last_error: str | None = None
+    last_error_at: float | None = None
+    last_success_at: float | None = None
+    service_seconds: float | None = None
+    in_flight: int = 0
+    tickets: int = 0
+    told: OrderedDict[str, None] = field(default_factory=OrderedDict)
+
+    @property
+    def limits(self) -> Mapping[str, Any]:
+        """As the administrator set them."""
+        return self.spec.get("limits") or {}
+
+    @property
+    def breaker_settings(self) -> Mapping[str, Any]:
+        """As the administrator set them."""
+        return self.spec.get("breaker") or {}
+
+    def places(self) -> int:
+        """Calls or vendor jobs at a time: what was set, or what the vendor says if that is less."""
+        most = int(self.limits.get("inFlight", 5))
+        return most if self.learned_in_flight is None else max(1, min(most, self.learned_in_flight))
+
+    def per_minute(self, now: float) -> float:
+        """Starts per minute: what was set, or less after the vendor complained."""
+        most = float(self.limits.get("perMinute", 60))
+        if self.learned_per_minute is None:
+            return most
+        grown = self.learned_per_minute * (1 + RECOVERY_PER_MINUTE * max(0.0, now - self.learned_at) / 60)
+        if grown >= most:
+            self.learned_per_minute = None
+            return most
+        return grown
+
+    def refill(self, now: float) -> None:
+        """Bring the tokens up to date."""
+        burst = float(self.limits.get("burst", 5))
+        if self.tokens_at:
+            self.tokens = min(burst, self.tokens + max(0.0, now - self.tokens_at) * self.per_minute(now) / 60)
+        else:
+            self.tokens = burst
+        self.tokens_at = max(now, self.tokens_at)
+
+    def snapshot(self, now: float) -> admission.Provider:
+        """What admission needs to know."""
+        self.refill(now)
+        self.circuit = breaker.at(self.circuit, now)
+        room = breaker.room(self.circuit, self.breaker_settings)
+        held = "held by spec.hold" if self.spec.get("hold") else self.held
+        return admission.Provider(
+            name=self.name,
+            free=self.places() - self.in_flight - self.tickets,
+            places=self.places(),
+            tokens=self.tokens,
+            per_second=self.per_minute(now) / 60,
+            open_to=None if room is None else room - self.tickets,
+            reopens_in=max(0.0, self.circuit.until - now) if self.circuit.state == "Open" else 0.0,
+            held=held,
+            no_key=self.no_key,
+            paused_for=max(0.0, self.paused_until - now),
+            service_seconds=self.service_seconds or 20.0,
+        )
+
+    def grant(self) -> None:
+        """A ticket was given out."""
+        self.tickets += 1
+        self.tokens -= 1
+
+    def started(self, token: str) -> None:
+        """An attempt was fenced."""
+        self.circuit = breaker.started(self.circuit, token)
+
+    def tell(self, news: TellProvider, now: float, secret_version: str | None) -> bool:
+        """Take in what an attempt tells; False when it told before."""
+        if news.token in self.told:
+            return False
+        self.told[news.token] = None
+        while len(self.told) > _REMEMBERED:
+            self.told.popitem(last=False)
+        settings = self.breaker_settings
+        match news.news:
+            case News.ANSWERED:
+                self.circuit = breaker.answered(self.circuit, settings, now, news.token)
+                self.last_success_at = now
+            case News.BROKEN:
+                chance = chance_of(self.name, self.circuit.opened, news.token)
+                self.circuit = breaker.failed(self.circuit, settings, now, news.token, chance)
+                self._error(news.message, now)
+            case News.THROTTLED:
+                pause = min(news.retry_after_seconds or DEFAULT_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+                self.paused_until = max(self.paused_until, now + pause)
+                if now - self.learned_at > 1:  # a burst of refusals is one lesson
+                    self.learned_per_minute = max(1.0, self.per_minute(now) / 2)
+                    self.learned_at = now
+                self.circuit = breaker.gone(self.circuit, news.token)
+                self._error(news.message, now)
+            case News.HELD:
+                self.held = news.message
+                self.held_secret = secret_version
+                self.held_since = now
+                self.probe_after = now + 60
+                self.circuit = breaker.gone(self.circuit, news.token)
+                self._error(news.message, now)
+        self._learn(news.learned)
+        return True
+
+    def forget_probe(self, token: str) -> None:
+        """An attempt ended that says nothing about the vendor."""
+        self.circuit = breaker.gone(self.circuit, token)
+
+    def release(self) -> None:
+        """End our own hold."""
+        self.held = self.held_secret = None
+
+    def served(self, seconds: float) -> None:
+        """A render kept its place for that long."""
+        if self.service_seconds is None:
+            self.service_seconds = seconds
+        else:
+            self.service_seconds += _SMOOTHING * (seconds - self.service_seconds)
+
+    def _learn(self, learned: Mapping[str, int] | None) -> None:
+        most = (learned or {}).get("maxConcurrent")
+        if most:
+            self.learned_in_flight = int(most) if most < int(self.limits.get("inFlight", 5)) else None
+
+    def _error(self, message: str, now: float) -> None:
+        self.last_error, self.last_error_at = message[:512], now
+
+    def status(self, now: float, waiting: int) -> Body:
+        """What RenderProvider.status shall say, without conditions."""
+        self.refill(now)
+        self.circuit = breaker.at(self.circuit, now)
+        circuit = self.circuit
+        made: Body = {
+            "observedGeneration": self.generation,
+            "circuit": circuit.state,
+            "circuitUntil": rfc3339(circuit.until) if circuit.state == "Open" else None,
+            "circuitOpened": circuit.opened,
+            "held": bool(self.spec.get("hold")) or self.held is not None,
+            "heldReason": ("spec.hold" if self.spec.get("hold") else self.held or "")[:256] or None,
+            "inFlight": self.in_flight + self.tickets,
+            "waiting": waiting,
+            "tokens": max(0, int(self.tokens)),
+            "learnedInFlight": self.learned_in_flight,
+            "learnedPerMinute": int(self.learned_per_minute) if self.learned_per_minute is not None else None,
+            "lastError": self.last_error,
+            "lastErrorAt": rfc3339(self.last_error_at) if self.last_error_at else None,
+            "lastSuccessAt": rfc3339(self.last_success_at) if self.last_success_at else None,
+        }
+        return {key: value for key, value in made.items() if value is not None}
+
+
+def account_of(body: Body, now: float) -> Account:
+    """An account as its RenderProvider's status left it."""
+    name, spec, status = body["metadata"]["name"], body["spec"], body.get("status") or {}
+    generation = int(body["metadata"].get("generation") or 0)
+    made = Account(name=name, spec=spec, generation=generation)
+    opened = int(status.get("circuitOpened") or 0)
+    match status.get("circuit"):
+        case "Open":
+            until = seconds_of(status["circuitUntil"]) if status.get("circuitUntil") else now
+            made.circuit = breaker.at(breaker.Breaker("Open", until, opened), now)
+        case "HalfOpen":
+            made.circuit = breaker.Breaker("HalfOpen", 0.0, opened)
+        case _:
+            pass
+    same_spec = status.get("observedGeneration") == generation
+    reason = status.get("heldReason")
+    if status.get("held") and reason and reason != "spec.hold" and same_spec:
+        made.held, made.held_since, made.probe_after = reason, now, now
+    made.learned_in_flight = status.get("learnedInFlight")
+    if status.get("learnedPerMinute"):
+        made.learned_per_minute, made.learned_at = float(status["learnedPerMinute"]), now
+    made.last_error = status.get("lastError")
+    for field_name, key in (("last_error_at", "lastErrorAt"), ("last_success_at", "lastSuccessAt")):
+        if status.get(key):
+            setattr(made, field_name, seconds_of(status[key]))
+    return made
+
+
+def spec_changed(account: Account, body: Body) -> bool:
+    """Take over an edited spec; True when it was edited. An edit ends our own hold: somebody has acted."""
+    generation = int(body["metadata"].get("generation") or 0)
+    account.spec = body["spec"]
+    if generation == account.generation:
+        return False
+    account.generation = generation
+    account.release()
+    return True

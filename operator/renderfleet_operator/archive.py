@@ -1,0 +1,101 @@
+"""Carry every change of a render into PostgreSQL, off the hot path, and know which ends are safely there.
+
+Changes of one render between two writes are one change. PostgreSQL away: they wait here, newest only, and finalizers
+hold; nothing is lost, because the renders themselves still say it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from renderfleet_store.engine import StoreUnavailable
+from renderfleet_store.mirror import Mirror, RenderSeen
+
+from .cache import Key
+from .clock import Clock
+from .decide.view import Render
+
+log = structlog.get_logger(__name__)
+
+BATCH = 200
+PAUSE_SECONDS = 0.25
+LONGEST_PAUSE_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class Archive:
+    """The way into the archive."""
+
+    mirror: Mirror
+    clock: Clock
+    stored: Callable[[Key], None] = lambda key: None
+    """Called for each finished render whose end is safely stored."""
+    _waiting: dict[str, tuple[RenderSeen, float]] = field(default_factory=dict)
+    _ends: dict[str, int] = field(default_factory=dict)
+    """The run whose end is stored, of finished renders that our finalizer still holds."""
+    _something: asyncio.Event = field(default_factory=asyncio.Event)
+    failures: int = 0
+
+    def offer(self, body: dict[str, Any], *, deleted: bool = False) -> None:
+        """Have a render's present state stored, soon."""
+        if not (body.get("status") or {}).get("phase") and not deleted:
+            return  # nothing to tell yet: its first report comes within a second
+        uid = body["metadata"]["uid"]
+        known = self._waiting.get(uid)
+        since = known[1] if known else self.clock.monotonic()
+        self._waiting[uid] = (RenderSeen(body, deleted or bool(known and known[0].deleted)), since)
+        self._something.set()
+
+    def has_end(self, render: Render) -> bool:
+        """The end that this render's status tells of is stored."""
+        return render.is_finished and self._ends.get(render.uid) == render.run
+
+    def forget(self, uid: str) -> None:
+        """Its finalizer is off, or it is gone: nobody will ask again."""
+        self._ends.pop(uid, None)
+
+    def lag_seconds(self) -> float:
+        """How long the oldest change has been waiting to be stored."""
+        oldest = min((since for _, since in self._waiting.values()), default=None)
+        return 0.0 if oldest is None else max(0.0, self.clock.monotonic() - oldest)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def run(self) -> None:
+        """Store what is offered, until cancelled."""
+        pause = PAUSE_SECONDS
+        while True:
+            self._something.clear()
+            if not self._waiting:
+                await self._something.wait()
+            try:
+                await self.flush()
+                pause = PAUSE_SECONDS
+                self.failures = 0
+            except StoreUnavailable as away:
+                self.failures += 1
+                pause = min(LONGEST_PAUSE_SECONDS, max(1.0, pause * 2))
+                log.warning("the archive does not answer", error=str(away), waiting=len(self._waiting), again_in=pause)
+            await asyncio.sleep(pause)
+
+    async def flush(self) -> None:
+        """Store all that waits. Raises StoreUnavailable; what was not stored keeps waiting."""
+        while self._waiting:
+            batch = dict(list(self._waiting.items())[:BATCH])
+            stored = await self.mirror.record([seen for seen, _ in batch.values()])
+            for uid, entry in batch.items():
+                if self._waiting.get(uid) is entry:
+                    del self._waiting[uid]
+                if uid in stored:
+                    self._note(entry[0])
+
+    def _note(self, seen: RenderSeen) -> None:
+        render = Render(seen.body)
+        if not render.is_finished or not render.has_finalizer:
+            return
+        self._ends[render.uid] = render.run
+        self.stored(Key(render.kind, render.namespace, render.name))

@@ -1,0 +1,1 @@
+"""The objects we make, as dicts. Pure."""

@@ -1,0 +1,342 @@
+"""Perform actions: one request to the API server each.
+
+A status write carries the resourceVersion it was decided on, so a decision on an old state changes nothing; its answer
+goes into the cache at once. After a refused write the rest of the list is dropped: the next look decides anew.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import structlog
+
+from renderfleet_client.cluster import Cluster
+from renderfleet_client.errors import (
+    AlreadyExists,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    QuotaExceeded,
+    QuotaNotReady,
+)
+from renderfleet_client.resources import JOBS, Resource
+from renderfleet_crds import meta
+from renderfleet_crds.conditions import Reason
+from renderfleet_crds.contract import Stage
+from renderfleet_crds.kinds import RENDERS, VOICE_JOB
+from renderfleet_store.media import MediaStore
+
+from .archive import Archive
+from .cache import Cache, Key
+from .children.job import PENDING_SECONDS, Shape, build_job, is_ours
+from .children.task import Sources, build_task, deadline_seconds
+from .clock import Clock
+from .decide import actions as act
+from .decide import lifecycle
+from .decide.observed import Observed, Wait
+from .decide.view import Body, Render
+from .errors import CredentialsMissing, NotYet
+from .events import Events
+from .fleet import Fleet
+from .metrics import Metrics
+from .queue import WorkQueue
+from .record import Signer
+from .secrets import VendorKeys
+from .times import rfc3339
+from .vendors import VendorDesk, VendorWatch
+
+log = structlog.get_logger(__name__)
+
+RESOURCES = {kind.kind: Resource.of(kind) for kind in RENDERS}
+QUOTA_PAUSE_SECONDS = 5.0
+_URLS_OUTLIVE_JOB_SECONDS = 300
+
+
+@dataclass(slots=True)
+class Executor:
+    """The hand that writes."""
+
+    cluster: Cluster
+    cache: Cache
+    fleet: Fleet
+    queue: WorkQueue
+    archive: Archive
+    keys: VendorKeys
+    media: MediaStore
+    desk: VendorDesk
+    watch: VendorWatch
+    events: Events
+    metrics: Metrics
+    clock: Clock
+    shape: Shape
+    callback_url: str | None = None
+    forget: Callable[[str], None] = lambda uid: None
+
+    async def run(self, key: Key, todo: Sequence[act.Action], seen: Observed) -> None:
+        """Perform `todo` in order; stops at the first refusal that makes the rest pointless."""
+        try:
+            for action in todo:
+                await self._perform(key, action, seen)
+        except Conflict:
+            await self._reread(key)
+        except NotFound:
+            await self._reread(key)
+
+    async def _perform(self, key: Key, action: act.Action, seen: Observed) -> None:
+        body = self.cache.render(key)
+        if body is None:
+            raise NotFound(404, "NotFound", "it is gone")
+        render = Render(body)
+        match action:
+            case act.WriteStatus():
+                await self.write_status(key, render, action.status, action.note)
+            case act.StartAttempt():
+                await self._start(key, render, action, seen)
+            case act.CreateJob():
+                await self._create_job(key, render, action.stage, action.number)
+            case act.StopJob():
+                await self._stop_job(render)
+            case act.AskAdmission():
+                self.fleet.ask(key, render.uid, action)
+            case act.LeaveAdmission():
+                self.fleet.leave(render.uid)
+                self.fleet.return_ticket(render.uid)
+            case act.CreateVoiceJob():
+                await self._create_voice_job(action.body)
+            case act.PatchVoiceJob():
+                await self._patch_voice_job(key, action)
+            case act.WatchVendorJob():
+                self.watch.watch(key, render.uid, render.provider, action.job_id)
+            case act.DiscardVendorJob():
+                await self._discard(render, action.job_id)
+            case act.TellProvider():
+                self.fleet.tell(action, self.keys.version(action.provider))
+            case act.ChangeFinalizer():
+                await self._change_finalizer(key, render, action)
+            case act.DeleteRender():
+                await self.cluster.delete(
+                    RESOURCES[key.kind],
+                    key.name,
+                    key.namespace,
+                    uid=render.uid,
+                    resource_version=render.metadata["resourceVersion"],
+                )
+            case act.LookAgain():
+                self.queue.put(key, after=max(0.05, action.after_seconds))
+            case unknown:
+                assert_never(unknown)
+
+    # Status
+
+    async def write_status(self, key: Key, render: Render, status: Body, note: act.Note | None = None) -> Body:
+        """Make the render's status this one, if nobody changed the render since it was decided."""
+        change = merge_patch(render.status, status)
+        if not change:
+            return render.body
+        patch = {
+            "metadata": {"resourceVersion": render.metadata["resourceVersion"], "uid": render.uid},
+            "status": change,
+        }
+        written = await self.cluster.patch(
+            RESOURCES[key.kind], key.name, patch, key.namespace, subresource="status", how="merge"
+        )
+        self.cache.put_render(written)
+        self.metrics.status_written(render, Render(written), self.clock.now())
+        self.queue.put(key)
+        if note is not None:
+            self.events.post(written, note)
+        return written
+
+    async def _reread(self, key: Key) -> None:
+        """Somebody wrote in between, or it is gone: see how it is."""
+        self.fleet.wake()
+        known = self.cache.version(key)
+        try:
+            body = await self.cluster.get(RESOURCES[key.kind], key.name, key.namespace)
+        except NotFound:
+            if known is not None:
+                self.cache.remove_render(key, known[0])
+            return
+        self.cache.put_render(body)
+        self.queue.put(key)
+
+    async def _change_finalizer(self, key: Key, render: Render, action: act.ChangeFinalizer) -> None:
+        others = [one for one in render.metadata.get("finalizers") or () if one != meta.FINALIZER]
+        patch: Body = {
+            "metadata": {
+                "resourceVersion": render.metadata["resourceVersion"],
+                "uid": render.uid,
+                "finalizers": [*others, meta.FINALIZER] if action.to == "present" else others,
+            }
+        }
+        if action.to == "absent":
+            stamp = None if action.overdue else rfc3339(self.clock.now())
+            patch["metadata"]["annotations"] = {meta.ARCHIVED_ANNOTATION: stamp}
+            if action.overdue:
+                self.metrics.let_go_unarchived.inc()
+                log.error(
+                    "let go of a render that is not archived", kind=key.kind, namespace=key.namespace, name=key.name
+                )
+        written = await self.cluster.patch(RESOURCES[key.kind], key.name, patch, key.namespace, how="merge")
+        if action.to == "absent":
+            self.archive.forget(render.uid)
+            self.forget(render.uid)
+        if written.get("metadata", {}).get("uid") == render.uid:
+            self.cache.put_render(written)
+        self.queue.put(key)
+
+    # Attempts
+
+    async def _start(self, key: Key, render: Render, action: act.StartAttempt, seen: Observed) -> None:
+        """Keys first, then the fence, then the Job: after a crash in between, the fence tells what to look for."""
+        if action.stage is not Stage.FINALIZE:
+            try:
+                await self.keys.ensure(render.providers, render.namespace)
+            except CredentialsMissing as missing:
+                self.fleet.return_ticket(render.uid)
+                wait = Wait(Reason.CREDENTIALS_MISSING, str(missing))
+                for one in lifecycle.told_to_wait(render, seen, wait):
+                    await self._perform(key, one, seen)
+                self.queue.put(key, after=10)
+                return
+        written = await self.write_status(key, render, action.status)
+        self.fleet.use_ticket(render.uid)
+        await self._create_job(key, Render(written), action.stage, action.number)
+
+    async def _create_job(self, key: Key, render: Render, stage: Stage, number: int) -> None:
+        job = await self._build_job(render, stage, number)
+        try:
+            made = await self.cluster.create(JOBS, job, render.namespace)
+        except AlreadyExists:
+            await self._adopt_job(key, render, stage, number, job["metadata"]["name"])
+            return
+        except (QuotaExceeded, QuotaNotReady) as refused:
+            await self._take_back(key, render, refused)
+            return
+        except NotFound as gone:
+            raise NotYet(f"namespace {render.namespace} is going away", 30) from gone
+        except Forbidden as refused:
+            if "terminat" in refused.message:
+                raise NotYet(f"namespace {render.namespace} is going away", 30) from refused
+            raise
+        except Invalid as refused:
+            message = f"the runner's Job is refused, perhaps for its pool's settings: {refused.message}"
+            log.error("job refused", namespace=render.namespace, name=render.name, error=refused.message[:300])
+            self.events.post(render.body, act.Note(Reason.RECONCILE_FAILED.value, message, warning=True))
+            raise NotYet(message, 30) from refused
+        self.cache.put_job(made)
+        self.metrics.jobs_created.labels(stage.value).inc()
+        self.queue.put(key, after=30)
+
+    async def _build_job(self, render: Render, stage: Stage, number: int) -> Body:
+        result_url = None
+        if stage is Stage.FINALIZE:
+            result_url = await self._result_url(render)
+        providers = {
+            name: self.cache.providers[name]["spec"] for name in render.providers if name in self.cache.providers
+        }
+        sources = Sources(providers, result_url, self.callback_url)
+        try:
+            lives = deadline_seconds(render, stage, sources) + PENDING_SECONDS + _URLS_OUTLIVE_JOB_SECONDS
+            task = build_task(render, stage, number, sources, Signer(self.media, lives))
+        except KeyError as missing:
+            raise NotYet(f"RenderProvider {missing} is gone", 10) from missing
+        tenant = self.cache.tenant_of.get(render.namespace) or render.namespace
+        return build_job(render, stage, number, task=task, shape=self.shape, tenant=tenant)
+
+    async def _result_url(self, render: Render) -> str:
+        """Where the vendor's video is: asked for anew when this process has not seen it, as after a restart."""
+        look = self.watch.looks.get(render.uid)
+        if look is not None and look.result_url:
+            return look.result_url
+        job_id = render.vendor_job_id
+        if job_id is None:
+            raise NotYet("no vendor job is known", 10)
+        maker = await self.desk.video_maker(render.provider)
+        seen = await maker.look(job_id)
+        if not seen.result_url:
+            raise NotYet("the vendor does not show the video", 10)
+        return seen.result_url
+
+    async def _adopt_job(self, key: Key, render: Render, stage: Stage, number: int, name: str) -> None:
+        """The name is taken: by our own unanswered POST, or by a stranger, whom the next look will find."""
+        there = await self.cluster.get(JOBS, name, render.namespace)
+        if is_ours(there, render, stage, number):
+            self.cache.put_job(there)
+            return
+        log.warning("a foreign job has our name", namespace=render.namespace, job=name)
+        self.queue.put(key)
+
+    async def _take_back(self, key: Key, render: Render, refused: QuotaExceeded | QuotaNotReady) -> None:
+        """The quota refused the Job: as if it had never been tried."""
+        status = lifecycle.taken_back(
+            render,
+            self.clock.now(),
+            Reason.QUOTA_EXHAUSTED,
+            f"the namespace's quota refused its Job: {refused.message}",
+        )
+        await self.write_status(key, render, status)
+        self.queue.put(key, after=1.0 if isinstance(refused, QuotaNotReady) else QUOTA_PAUSE_SECONDS)
+
+    async def _stop_job(self, render: Render) -> None:
+        attempt = render.open_attempt
+        job = self.cache.job(render.uid, attempt["jobName"]) if attempt else None
+        if job is None:
+            return
+        about = job["metadata"]
+        try:
+            # In the foreground: the Job stays until its pod is gone, so "no Job" means "nobody can pay any more".
+            await self.cluster.delete(JOBS, about["name"], render.namespace, uid=about["uid"], propagation="Foreground")
+        except (NotFound, Conflict):
+            self.cache.remove_job(job)
+            self.queue.put(Key(render.kind, render.namespace, render.name))
+
+    # Others
+
+    async def _create_voice_job(self, body: Body) -> None:
+        namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
+        try:
+            made = await self.cluster.create(RESOURCES["VoiceJob"], body, namespace)
+        except AlreadyExists:
+            made = await self.cluster.get(RESOURCES["VoiceJob"], name, namespace)
+        except (QuotaExceeded, QuotaNotReady) as refused:
+            raise NotYet(f"the quota refused VoiceJob {name}: {refused.message}", QUOTA_PAUSE_SECONDS) from refused
+        self.cache.put_render(made)
+
+    async def _patch_voice_job(self, key: Key, action: act.PatchVoiceJob) -> None:
+        try:
+            made = await self.cluster.patch(
+                Resource.of(VOICE_JOB), action.name, {"spec": dict(action.spec)}, key.namespace, how="merge"
+            )
+        except NotFound:
+            return
+        self.cache.put_render(made)
+
+    async def _discard(self, render: Render, job_id: str) -> None:
+        """Tell the vendor, if it can be told: a courtesy that may save money, never worth an error."""
+        self.watch.forget(render.uid)
+        try:
+            maker = await self.desk.video_maker(render.provider)
+            stopped = await maker.discard(job_id)
+        except Exception as failed:
+            log.info("the vendor was not told", provider=render.provider, error=f"{type(failed).__name__}"[:200])
+        else:
+            log.info("the vendor was told", provider=render.provider, stopped=stopped)
+
+
+def merge_patch(old: Any, new: Any) -> Any:
+    """The JSON merge patch (RFC 7386) that makes `new` of `old`; an empty dict when they are equal."""
+    change: Body = {}
+    for name, value in new.items():
+        before = old.get(name)
+        if before == value and name in old:
+            continue
+        if isinstance(value, dict) and isinstance(before, dict):
+            change[name] = merge_patch(before, value)
+        else:
+            change[name] = value
+    for name in old:
+        if name not in new:
+            change[name] = None
+    return change

@@ -1,0 +1,461 @@
+"""Who waits, who works, and what is left to give: the state that admission decides over.
+
+Everything here follows from the renders' own statuses (fed in by `render_changed`), from RenderTenants, RenderProviders
+and ResourceQuotas, so a restart finds it again. Only tickets are memory: a render that was admitted holds one until its
+fence is written, and loses it when that takes too long.
+"""
+
+import bisect
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from renderfleet_crds.contract import Stage
+from renderfleet_crds.phases import Phase
+
+from .accounts import Account, account_of, spec_changed
+from .cache import Cache, Key
+from .clock import Clock
+from .decide import admission
+from .decide.actions import AskAdmission, TellProvider
+from .decide.observed import Wait
+from .decide.view import Render
+from .times import rfc3339, seconds_of
+
+Body = dict[str, Any]
+
+TICKET_SECONDS = 60.0
+"""Within which an admitted render must have written its fence."""
+RECENT_SECONDS = 10.0
+"""A pod's end reaches the quota's count later than us; for this long an ended pod explains a quota that looks fuller."""
+_SECONDS_OF_BUCKET = 120.0
+
+_HOLDS_POD = frozenset({Phase.RUNNING, Phase.FINALIZING})
+_HOLDS_PLACE = frozenset({Phase.RUNNING, Phase.WAITING})
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What one render takes."""
+
+    namespace: str
+    provider: str
+    holds_pod: bool
+    holds_place: bool
+    reserved_micros: int
+    actual_micros: int
+    finished_at: str
+    begun_at: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """An admission that has not become a fence yet."""
+
+    key: Key
+    uid: str
+    lane: admission.LaneKey
+    cost_micros: int
+    until: float
+
+
+@dataclass(slots=True)
+class Spending:
+    """What a tenant has spent in one month."""
+
+    month: str
+    micros: int = 0
+    through: str = ""
+    """finishedAt of the latest render that is in it."""
+
+
+def footprint(body: Body) -> Footprint:
+    """What a render takes, by its status."""
+    render = Render(body)
+    phase = render.phase
+    cost = render.status.get("cost") or {}
+    live_start = phase is not None and not phase.is_final and render.started_at is not None
+    actual = int(cost.get("actualMicros") or 0)
+    attempts = render.status.get("attempts") or ()
+    return Footprint(
+        namespace=render.namespace,
+        provider=render.provider,
+        holds_pod=phase in _HOLDS_POD,
+        holds_place=phase in _HOLDS_PLACE,
+        reserved_micros=max(0, int(cost.get("estimatedMicros") or 0) - actual) if live_start else 0,
+        actual_micros=actual,
+        finished_at=str(render.status.get("finishedAt") or ""),
+        begun_at=str(attempts[-1].get("startedAt") or "") if attempts else "",
+        token=f"{render.uid}/{render.run}/{Stage.START if phase is Phase.WAITING else render.stage}/{render.attempt}",
+    )
+
+
+@dataclass(slots=True)
+class Fleet:
+    """The books of admission."""
+
+    cache: Cache
+    clock: Clock
+    half_life_seconds: float = 600.0
+    wake: Callable[[], None] = lambda: None
+    """Asks for an admission pass."""
+    provider_moved: Callable[[str], None] = lambda name: None
+    """A provider's state changed: its status may want a write."""
+    tenant_moved: Callable[[str], None] = lambda name: None
+    accounts: dict[str, Account] = field(default_factory=dict)
+    spending: dict[str, Spending] = field(default_factory=dict)
+    """By namespace."""
+    is_ready: bool = False
+    """Before this, what is seen is history, not news."""
+    _lanes: dict[admission.LaneKey, list[admission.Waiting]] = field(default_factory=dict)
+    _lane_of: dict[str, tuple[admission.LaneKey, admission.Waiting]] = field(default_factory=dict)
+    _tickets: dict[str, Ticket] = field(default_factory=dict)
+    _pods: dict[str, int] = field(default_factory=dict)
+    _reserved: dict[str, int] = field(default_factory=dict)
+    _ended: dict[str, deque[float]] = field(default_factory=dict)
+    _use: dict[admission.LaneKey, tuple[float, float]] = field(default_factory=dict)
+    _stopped: dict[admission.LaneKey, Wait] = field(default_factory=dict)
+    _places: dict[str, Wait] = field(default_factory=dict)
+    _starts: dict[str, list[float]] = field(default_factory=dict)
+    """Before readiness: when attempts of a provider started lately."""
+
+    # What the cluster tells
+
+    def render_changed(self, key: Key, old: Body | None, new: Body | None) -> None:
+        """A render is other than before: adjust what it takes."""
+        before = footprint(old) if old else None
+        after = footprint(new) if new else None
+        freed = False
+        if before and before.holds_pod and not (after and after.holds_pod):
+            self._pods[before.namespace] -= 1
+            self._ended.setdefault(before.namespace, deque()).append(self.clock.monotonic())
+            freed = True
+        if after and after.holds_pod and not (before and before.holds_pod):
+            self._pods[after.namespace] = self._pods.get(after.namespace, 0) + 1
+        if before and before.holds_place and not (after and after.holds_place):
+            self._place_freed(before)
+            freed = True
+        if after and after.holds_place and not (before and before.holds_place):
+            self._place_taken(after)
+        if (before.reserved_micros if before else 0) != (after.reserved_micros if after else 0):
+            space = (after or before).namespace  # type: ignore[union-attr]
+            self._reserved[space] = (
+                self._reserved.get(space, 0)
+                + (after.reserved_micros if after else 0)
+                - (before.reserved_micros if before else 0)
+            )
+        if after and after.finished_at and (before is None or before.finished_at != after.finished_at):
+            self._settle(after, before)
+        if new is None and old is not None:
+            self.leave(old["metadata"]["uid"])
+            self.return_ticket(old["metadata"]["uid"])
+        if freed:
+            self.wake()
+
+    def _place_taken(self, after: Footprint) -> None:
+        if account := self.accounts.get(after.provider):
+            account.in_flight += 1
+            account.started(after.token)
+            self.provider_moved(after.provider)
+        if not self.is_ready and after.begun_at:
+            begun = seconds_of(after.begun_at)
+            self._starts.setdefault(after.provider, []).append(begun)
+            self._charge((after.provider, after.namespace), begun)
+
+    def _place_freed(self, before: Footprint) -> None:
+        if account := self.accounts.get(before.provider):
+            account.in_flight -= 1
+            account.forget_probe(before.token)
+            if before.begun_at:
+                account.served(max(0.0, self.clock.now() - seconds_of(before.begun_at)))
+            self.provider_moved(before.provider)
+
+    def _settle(self, after: Footprint, before: Footprint | None) -> None:
+        """A render ended: its cost belongs to the month of its end."""
+        if not self.is_ready and after.begun_at and not after.holds_place:
+            begun = seconds_of(after.begun_at)
+            if self.clock.now() - begun < 8 * self.half_life_seconds:
+                self._charge((after.provider, after.namespace), begun)
+            if self.clock.now() - begun < _SECONDS_OF_BUCKET:
+                self._starts.setdefault(after.provider, []).append(begun)
+        if not after.actual_micros:
+            return
+        month = after.finished_at[:7]
+        spent = self._spending(after.namespace)
+        if month != spent.month or (not self.is_ready and after.finished_at <= spent.through):
+            return
+        known = before.actual_micros if before and before.finished_at else 0
+        spent.micros += max(0, after.actual_micros - known)
+        spent.through = max(spent.through, after.finished_at)
+        if name := self.cache.tenant_of.get(after.namespace):
+            self.tenant_moved(name)
+
+    def _spending(self, namespace: str) -> Spending:
+        """This month's spending, begun from what the RenderTenant's status says."""
+        month = rfc3339(self.clock.now())[:7]
+        spent = self.spending.get(namespace)
+        if spent is None or spent.month != month:
+            tenant = self.cache.tenants.get(self.cache.tenant_of.get(namespace, ""))
+            status = (tenant or {}).get("status") or {}
+            spent = Spending(month)
+            if status.get("budgetMonth") == month:
+                spent = Spending(month, int(status.get("spentMicros") or 0), str(status.get("spentThrough") or ""))
+            self.spending[namespace] = spent
+        return spent
+
+    def spent(self, namespace: str) -> Spending:
+        """What a tenant has spent this month."""
+        return self._spending(namespace)
+
+    def provider_seen(self, body: Body) -> bool:
+        """A RenderProvider is there or was edited; True when an edit ended a hold of ours."""
+        name = body["metadata"]["name"]
+        account = self.accounts.get(name)
+        if account is None:
+            account = self.accounts[name] = account_of(body, self.clock.now())
+            for _, render in self.cache.live():
+                mark = footprint(render)
+                if mark.provider == name and mark.holds_place:
+                    account.in_flight += 1
+            account.tickets = sum(1 for one in self._tickets.values() if one.lane[0] == name)
+            self.wake()
+            return False
+        edited = spec_changed(account, body)
+        if edited:
+            self.wake()
+        return edited
+
+    def provider_gone(self, name: str) -> None:
+        """A RenderProvider was deleted."""
+        self.accounts.pop(name, None)
+
+    def ready(self) -> None:
+        """Everything has been listed: from now on what is seen is news."""
+        now = self.clock.now()
+        for name, account in self.accounts.items():
+            self._replay(account, sorted(self._starts.get(name, ())), now)
+        self._starts.clear()
+        self.is_ready = True
+        self.wake()
+
+    def _replay(self, account: Account, starts: list[float], now: float) -> None:
+        """Tokens as they would be had this process given them out."""
+        if not starts:
+            return
+        account.tokens_at = 0.0
+        account.refill(min(starts[0], now))
+        for at in starts:
+            account.refill(min(at, now))
+            account.tokens -= 1
+        account.refill(now)
+
+    # What renders ask
+
+    def ask(self, key: Key, uid: str, asked: AskAdmission) -> None:
+        """Have a render stand in its lane; asking again with other words moves it."""
+        if uid in self._tickets:
+            return
+        lane = (asked.providers[0] if asked.providers else "", key.namespace)
+        one = admission.Waiting(uid, (-asked.priority, asked.since, uid), asked.cost_micros, asked.providers[1:])
+        known = self._lane_of.get(uid)
+        if known is not None:
+            if known == (lane, one):
+                return
+            self.leave(uid)
+        bisect.insort(self._lanes.setdefault(lane, []), one, key=_order)
+        self._lane_of[uid] = (lane, one)
+        if len(self._lanes[lane]) == 1 or lane not in self._stopped:
+            self.wake()
+        if lane[0]:
+            self.provider_moved(lane[0])
+
+    def leave(self, uid: str) -> None:
+        """A render stands in no lane any more."""
+        known = self._lane_of.pop(uid, None)
+        self._places.pop(uid, None)
+        if known is None:
+            return
+        lane, one = known
+        waiting = self._lanes[lane]
+        at = bisect.bisect_left(waiting, one.order, key=_order)
+        if at < len(waiting) and waiting[at].uid == uid:
+            del waiting[at]
+        if not waiting:
+            del self._lanes[lane]
+            self._stopped.pop(lane, None)
+        if lane[0]:
+            self.provider_moved(lane[0])
+
+    def has_ticket(self, uid: str) -> bool:
+        """The render was admitted."""
+        return uid in self._tickets
+
+    def use_ticket(self, uid: str) -> None:
+        """The fence is written: the render itself counts from now on."""
+        ticket = self._tickets.pop(uid, None)
+        if ticket and (account := self.accounts.get(ticket.lane[0])):
+            account.tickets -= 1
+
+    def return_ticket(self, uid: str) -> None:
+        """The render could not start after all; the start was not used."""
+        ticket = self._tickets.pop(uid, None)
+        if ticket is None:
+            return
+        if account := self.accounts.get(ticket.lane[0]):
+            account.tickets -= 1
+            account.tokens += 1
+        self.wake()
+
+    def wait_of(self, uid: str) -> Wait | None:
+        """Why a render in a lane does not start; None before the first pass over it."""
+        known = self._lane_of.get(uid)
+        if known is None:
+            return None
+        placed = self._places.get(uid)
+        stopped = self._stopped.get(known[0])
+        if placed is None:
+            return stopped
+        return placed if stopped is None else replace(placed, reason=stopped.reason, message=stopped.message)
+
+    def tell(self, news: TellProvider, secret_version: str | None) -> None:
+        """What an attempt tells about its provider."""
+        account = self.accounts.get(news.provider)
+        if account is None:
+            return
+        if account.tell(news, self.clock.now(), secret_version):
+            self.provider_moved(news.provider)
+            self.wake()
+
+    # Passes
+
+    def run_pass(self) -> tuple[list[Key], float | None]:
+        """Give tickets to all that may start; comes back with them, and when time alone may let more in."""
+        now = self.clock.now()
+        self._expire(now)
+        if not self._lanes:
+            return [], None
+        tenants, providers = self._tenants(), self._providers(now)
+        made = admission.admit(self._lanes, tenants, providers)
+        self._stopped = made.stopped
+        keys: list[Key] = []
+        for uid in made.admitted:
+            key = self._admit(uid, now)
+            if key is not None:
+                keys.append(key)
+        return keys, made.again_in
+
+    def _admit(self, uid: str, now: float) -> Key | None:
+        lane, one = self._lane_of[uid]
+        self.leave(uid)
+        key = self.cache.key_of(uid)
+        if key is None:
+            return None
+        self._tickets[uid] = Ticket(key, uid, lane, one.cost_micros, now + TICKET_SECONDS)
+        if account := self.accounts.get(lane[0]):
+            account.grant()
+        self._charge(lane, now)
+        return key
+
+    def run_places(self) -> list[Key]:
+        """Work out every waiting render's position and expected start; comes back with those whose telling is out of date."""
+        tenants, providers = self._tenants(), self._providers(self.clock.now())
+        self._places = admission.places(self._lanes, tenants, providers)
+        keys = (self.cache.key_of(uid) for uid in self._places)
+        return [key for key in keys if key is not None]
+
+    def _expire(self, now: float) -> None:
+        for uid in [uid for uid, one in self._tickets.items() if one.until < now]:
+            self.return_ticket(uid)
+
+    def _tenants(self) -> dict[str, admission.Tenant]:
+        out: dict[str, admission.Tenant] = {}
+        for lane in self._lanes:
+            one = out.get(lane[1])
+            if one is None:
+                one = out[lane[1]] = self._tenant(lane[1])
+            assert isinstance(one.use, dict)
+            one.use[lane[0]] = self._used(lane)
+        return out
+
+    def _tenant(self, namespace: str) -> admission.Tenant:
+        tenant = self.cache.tenants.get(self.cache.tenant_of.get(namespace, ""))
+        spec: Mapping[str, Any] = (tenant or {}).get("spec") or {}
+        held = [one for one in self._tickets.values() if one.key.namespace == namespace]
+        places, free = self._pods_left(namespace, len(held))
+        budget: int | None = None
+        if spec.get("monthlyBudgetMicros") is not None:
+            promised = self._reserved.get(namespace, 0) + sum(one.cost_micros for one in held)
+            budget = int(spec["monthlyBudgetMicros"]) - self._spending(namespace).micros - promised
+        return admission.Tenant(
+            namespace=namespace,
+            weight=int(spec.get("weight", 100)),
+            free=free,
+            places=places,
+            budget_micros=budget,
+            use={},
+        )
+
+    def _pods_left(self, namespace: str, tickets: int) -> tuple[int | None, int | None]:
+        """(pods the quota allows, pods that may be added). What others run there counts too."""
+        quota = self.cache.quotas.get(namespace) or {}
+        hard = ((quota.get("spec") or {}).get("hard") or {}).get("pods")
+        if hard is None:
+            return None, None
+        ours = self._pods.get(namespace, 0) + tickets
+        ended = self._ended.get(namespace) or deque()
+        horizon = self.clock.monotonic() - RECENT_SECONDS
+        while ended and ended[0] < horizon:
+            ended.popleft()
+        used = int(((quota.get("status") or {}).get("used") or {}).get("pods") or 0)
+        foreign = max(0, used - ours - len(ended))
+        return int(hard), int(hard) - ours - foreign
+
+    def _providers(self, now: float) -> dict[str, admission.Provider]:
+        return {name: account.snapshot(now) for name, account in self.accounts.items()}
+
+    def _charge(self, lane: admission.LaneKey, at: float) -> None:
+        value, since = self._use.get(lane, (0.0, at))
+        if at >= since:
+            self._use[lane] = (self._decayed(value, at - since) + 1.0, at)
+        else:
+            self._use[lane] = (value + self._decayed(1.0, since - at), since)
+
+    def _used(self, lane: admission.LaneKey) -> float:
+        value, since = self._use.get(lane, (0.0, 0.0))
+        return self._decayed(value, self.clock.now() - since) if value else 0.0
+
+    def _decayed(self, value: float, seconds: float) -> float:
+        return float(value * 0.5 ** (max(0.0, seconds) / self.half_life_seconds))
+
+    # What is told outside
+
+    def waiting_for(self, provider: str) -> int:
+        """How many wait for a provider."""
+        return sum(len(lane) for key, lane in self._lanes.items() if key[0] == provider)
+
+    def waiting_by_lane(self) -> dict[admission.LaneKey, int]:
+        """How many wait in each lane."""
+        return {key: len(lane) for key, lane in self._lanes.items()}
+
+    def stopped_by_lane(self) -> dict[admission.LaneKey, Wait]:
+        """Why lanes stand still."""
+        return dict(self._stopped)
+
+    def oldest_since(self) -> dict[admission.LaneKey, float]:
+        """Since when the longest-waiting render of each lane waits (seconds since 1970)."""
+        return {key: min(one.order[1] for one in lane) for key, lane in self._lanes.items() if lane}
+
+    def pods_in_use(self) -> dict[str, int]:
+        """Runner pods by namespace, as far as we have them started."""
+        return {namespace: count for namespace, count in self._pods.items() if count}
+
+    def quota_share(self, namespace: str) -> float | None:
+        """How much of a tenant's pods is in use, from 0 to 1."""
+        places, free = self._pods_left(namespace, 0)
+        return None if not places or free is None else max(0.0, min(1.0, 1 - free / places))
+
+
+def _order(one: admission.Waiting) -> admission.Order:
+    return one.order

@@ -1,0 +1,233 @@
+"""Take in what watches, lists and our own writes bring: into the cache, and a key onto the queue.
+
+What happened does not matter, only what is: an ADDED and a MODIFIED are the same news. A list also shows what a watch
+missed: objects that are newer than we knew, and objects that are no more.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from renderfleet_client.cluster import Cluster
+from renderfleet_client.resources import JOBS, PODS, RESOURCE_QUOTAS, Resource
+from renderfleet_crds import meta
+from renderfleet_crds.kinds import RENDER_PROVIDER, RENDER_TENANT, RENDERS
+
+from .archive import Archive
+from .cache import Cache, Key
+from .clock import Clock
+from .fleet import Fleet
+from .metrics import Metrics
+from .queue import WorkQueue
+
+Body = dict[str, Any]
+
+ADMISSION: Final = Key("Admission", "", "")
+PLACES: Final = Key("Places", "", "")
+ENDED_PODS: Final = "status.phase!=Pending,status.phase!=Running,status.phase!=Unknown"
+"""Field selector: a pod comes into the watch when it ends, so that its start and its probes cost us nothing."""
+OURS: Final = meta.KIND_LABEL
+"""Label selector of runner Jobs and pods."""
+TENANTS_OWN: Final = meta.TENANT_LABEL
+"""Label selector of tenants' quotas."""
+_RENDER_KINDS: Final = frozenset(kind.kind for kind in RENDERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A kind of object that we follow."""
+
+    kind: str
+    resource: Resource
+    label_selector: str | None = None
+    field_selector: str | None = None
+
+
+SOURCES: Final = (
+    Source(RENDER_TENANT.kind, Resource.of(RENDER_TENANT)),
+    Source(RENDER_PROVIDER.kind, Resource.of(RENDER_PROVIDER)),
+    Source("ResourceQuota", RESOURCE_QUOTAS, TENANTS_OWN),
+    Source("Job", JOBS, OURS),
+    Source("Pod", PODS, OURS, ENDED_PODS),
+    *(Source(kind.kind, Resource.of(kind)) for kind in RENDERS),
+)
+"""In the order in which they are listed: a render is looked at when what it needs is known."""
+
+
+@dataclass(slots=True)
+class Intake:
+    """The one way in."""
+
+    cache: Cache
+    fleet: Fleet
+    queue: WorkQueue
+    archive: Archive
+    metrics: Metrics
+    clock: Clock
+    dependents: dict[Key, set[Key]] = field(default_factory=dict)
+    forget_render: Callable[[str], None] = lambda uid: None
+    heard_at: dict[str, float] = field(default_factory=dict)
+    """When a watch last told something, or a list last proved that it had nothing to tell, by kind (monotonic)."""
+
+    def heard(self, kind: str, event: str | None, body: Body) -> None:
+        """A watch tells something."""
+        self.heard_at[kind] = self.clock.monotonic()
+        if event == "DELETED":
+            self.deleted(kind, body)
+        else:
+            self.seen(kind, body)
+
+    def seen(self, kind: str, body: Body) -> bool:
+        """This object is like this; True when that was news."""
+        match kind:
+            case "Job":
+                uid = self.cache.put_job(body)
+                return self._put_render_of(uid)
+            case "Pod":
+                uid = self.cache.put_pod(body)
+                return self._put_render_of(uid)
+            case "ResourceQuota":
+                if self.cache.put_quota(body):
+                    self.fleet.wake()
+                    return True
+                return False
+            case RENDER_TENANT.kind:
+                if self.cache.put_tenant(body):
+                    self.queue.put(Key(kind, "", body["metadata"]["name"]))
+                    self.fleet.wake()
+                    return True
+                return False
+            case RENDER_PROVIDER.kind:
+                news = self.cache.put_provider(body)
+                if news:
+                    self.fleet.provider_seen(body)
+                    self.queue.put(Key(kind, "", body["metadata"]["name"]))
+                return news
+            case _:
+                body.setdefault("kind", kind)
+                body.setdefault("apiVersion", meta.API_VERSION)
+                key = self.cache.put_render(body)
+                if key is not None:
+                    self.queue.put(key)
+                return key is not None
+
+    def deleted(self, kind: str, body: Body) -> None:
+        """This object is no more."""
+        about = body["metadata"]
+        match kind:
+            case "Job":
+                self._put_render_of(self.cache.remove_job(body))
+            case "Pod":
+                pass  # how it ended is still true
+            case "ResourceQuota":
+                if about["name"] == meta.QUOTA_NAME:
+                    self.cache.quotas.pop(about["namespace"], None)
+                    if tenant := self.cache.tenant_of.get(about["namespace"]):
+                        self.queue.put(Key(RENDER_TENANT.kind, "", tenant))
+            case RENDER_TENANT.kind:
+                self.cache.remove_tenant(about["name"])
+            case RENDER_PROVIDER.kind:
+                self.cache.providers.pop(about["name"], None)
+                self.fleet.provider_gone(about["name"])
+            case _:
+                key = Key(kind, about["namespace"], about["name"])
+                self._render_gone(key, body)
+
+    def _render_gone(self, key: Key, body: Body) -> None:
+        uid = body["metadata"]["uid"]
+        body.setdefault("kind", key.kind)
+        self.archive.offer(body, deleted=True)
+        self.archive.forget(uid)
+        self.forget_render(uid)
+        if self.cache.remove_render(key, uid):
+            self.queue.forget(key)
+
+    def _put_render_of(self, uid: str | None) -> bool:
+        if uid is None:
+            return False
+        key = self.cache.key_of(uid)
+        if key is not None:
+            self.queue.put(key, urgent=True)
+        return True
+
+    def render_changed(self, key: Key, old: Body | None, new: Body | None) -> None:
+        """The cache has another state of a render: the books and the archive follow, and those who wait for it look."""
+        self.fleet.render_changed(key, old, new)
+        if new is not None and (self.fleet.is_ready or not _is_let_go(new)):
+            self.archive.offer(new)
+        for waiting in self.dependents.get(key, ()):
+            self.queue.put(waiting)
+
+    async def list_all(self, cluster: Cluster) -> None:
+        """List everything; what a watch missed is mended, what is gone is forgotten. Raises ApiError."""
+        for source in SOURCES:
+            await self._list(cluster, source)
+
+    async def _list(self, cluster: Cluster, source: Source) -> None:
+        there: set[tuple[str, str]] = set()
+        version, repairs = 0, 0
+        pages = cluster.pages(
+            source.resource, label_selector=source.label_selector, field_selector=source.field_selector
+        )
+        async for page in pages:
+            version = int(page.resource_version)
+            for body in page.items:
+                about = body["metadata"]
+                there.add((about.get("namespace", ""), about["name"]))
+                repairs += self.seen(source.kind, body)
+        repairs += self._sweep(source.kind, there, version)
+        if not self.fleet.is_ready or not repairs:
+            self.heard_at[source.kind] = self.clock.monotonic()
+        elif repairs:
+            self.metrics.resync_repairs.labels(source.kind).inc(repairs)
+
+    def _sweep(self, kind: str, there: set[tuple[str, str]], version: int) -> int:
+        """Forget what the list of that version does not show."""
+        gone: list[Body] = []
+        match kind:
+            case "Job":
+                gone = [
+                    job
+                    for job in self.cache.all_jobs()
+                    if (job["metadata"]["namespace"], job["metadata"]["name"]) not in there
+                    and int(job["metadata"]["resourceVersion"]) <= version
+                ]
+            case "Pod":
+                return 0
+            case "ResourceQuota":
+                gone = _absent(self.cache.quotas.values(), there, version)
+            case RENDER_TENANT.kind:
+                gone = _absent(self.cache.tenants.values(), there, version)
+            case RENDER_PROVIDER.kind:
+                gone = _absent(self.cache.providers.values(), there, version)
+            case _:
+                for key in self.cache.render_keys():
+                    known = self.cache.version(key)
+                    if key.kind != kind or known is None or known[1] > version:
+                        continue
+                    if (key.namespace, key.name) not in there and (body := self.cache.render(key)):
+                        gone.append(body)
+        for body in gone:
+            self.deleted(kind, body)
+        return len(gone)
+
+    def ages(self) -> dict[str, float]:
+        """Seconds since each watch was heard, or proved to have nothing to say."""
+        now = self.clock.monotonic()
+        return {kind: now - at for kind, at in self.heard_at.items()}
+
+
+def _absent(known: Any, there: set[tuple[str, str]], version: int) -> list[Body]:
+    return [
+        body
+        for body in list(known)
+        if (body["metadata"].get("namespace", ""), body["metadata"]["name"]) not in there
+        and int(body["metadata"]["resourceVersion"]) <= version
+    ]
+
+
+def _is_let_go(body: Body) -> bool:
+    """Finished and without our finalizer: the archive has it."""
+    return bool((body.get("status") or {}).get("finishedAt")) and meta.FINALIZER not in (
+        body["metadata"].get("finalizers") or ()
+    )

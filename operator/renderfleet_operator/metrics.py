@@ -1,0 +1,240 @@
+"""What Prometheus is told. Base units, bounded labels: kind, provider, reason, pool; never a job, a user or a key.
+
+Gauges are worked out when they are asked for, from the same books that admission decides over.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from renderfleet_crds.phases import Phase
+
+from .clock import Clock
+from .decide.view import Render
+from .fleet import Fleet
+from .times import seconds_of
+
+SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+LONG = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14_400, 86_400)
+SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+
+
+@dataclass(slots=True)
+class Gauges:
+    """Where gauges come from; all optional, so that a test names only what it is about."""
+
+    queue_depth: Callable[[], int] = lambda: 0
+    queue_oldest_seconds: Callable[[], float] = lambda: 0.0
+    watch_age_seconds: Callable[[], dict[str, float]] = dict
+    archive_lag_seconds: Callable[[], float] = lambda: 0.0
+    archive_waiting: Callable[[], int] = lambda: 0
+    vendor_jobs_watched: Callable[[], int] = lambda: 0
+    renders: Callable[[], Iterable[tuple[str, str]]] = tuple
+    """(kind, phase) of every render known."""
+
+
+class Metrics:
+    """All counters and histograms of one operator."""
+
+    def __init__(self, fleet: Fleet | None = None, clock: Clock | None = None) -> None:
+        self.registry = CollectorRegistry()
+        self.gauges = Gauges()
+        self._fleet = fleet
+        self._clock = clock
+        self.reconcile_seconds = Histogram(
+            "renderfleet_reconcile_seconds", "Time to look at one object once.", buckets=SHORT, registry=self.registry
+        )
+        self.queue_wait_seconds = Histogram(
+            "renderfleet_queue_wait_seconds",
+            "How long a key was ready before a worker took it.",
+            buckets=SHORT,
+            registry=self.registry,
+        )
+        self.reconcile_failures = Counter(
+            "renderfleet_reconcile_failures", "Looks that raised and are tried again.", registry=self.registry
+        )
+        self.jobs_created = Counter(
+            "renderfleet_jobs_created", "Runner Jobs created.", ["stage"], registry=self.registry
+        )
+        self.attempts = Counter(
+            "renderfleet_attempts",
+            "Attempts that ended, by kind, stage and error category; `done` for those that worked.",
+            ["kind", "stage", "category"],
+            registry=self.registry,
+        )
+        self.ends = Counter(
+            "renderfleet_ends",
+            "Renders that came to an end, by kind, phase and reason.",
+            ["kind", "phase", "reason"],
+            registry=self.registry,
+        )
+        self.phase_seconds = Histogram(
+            "renderfleet_phase_seconds",
+            "How long renders stayed in a phase.",
+            ["kind", "phase"],
+            buckets=LONG,
+            registry=self.registry,
+        )
+        self.wait_seconds = Histogram(
+            "renderfleet_wait_seconds",
+            "How long renders waited for their start, by the last reason that was told.",
+            ["kind", "reason"],
+            buckets=LONG,
+            registry=self.registry,
+        )
+        self.let_go_unarchived = Counter(
+            "renderfleet_let_go_unarchived",
+            "Finished renders let go of because the archive did not answer before its deadline.",
+            registry=self.registry,
+        )
+        self.resync_repairs = Counter(
+            "renderfleet_resync_repairs",
+            "Objects that a list showed newer than any watch had told.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.watch_restarts = Counter(
+            "renderfleet_watch_restarts", "Times the watches were begun anew after a failure.", registry=self.registry
+        )
+        self.admission_seconds = Histogram(
+            "renderfleet_admission_seconds", "Time of one admission pass.", buckets=SHORT, registry=self.registry
+        )
+        self.registry.register(_Live(self))
+
+    def status_written(self, before: Render, after: Render, now: float) -> None:
+        """A render's status moved."""
+        if before.phase != after.phase:
+            self._phase_left(before, now)
+        if after.is_finished and not before.is_finished:
+            self.ends.labels(after.kind, str(after.phase), str(after.status.get("reason"))).inc()
+        if before.open_attempt is not None and after.open_attempt is None and after.attempts:
+            last = after.attempts[-1]
+            self.attempts.labels(after.kind, last["stage"], last.get("category") or "done").inc()
+        if before.started_at is None and after.started_at is not None:
+            reason = str(before.status.get("reason") or "none")
+            self.wait_seconds.labels(after.kind, reason).observe(max(0.0, now - before.queued_at))
+
+    def _phase_left(self, before: Render, now: float) -> None:
+        since = max(
+            (seconds_of(one["lastTransitionTime"]) for one in before.status.get("conditions") or ()),
+            default=before.created_at,
+        )
+        self.phase_seconds.labels(before.kind, str(before.phase or Phase.QUEUED)).observe(max(0.0, now - since))
+
+    def text(self) -> bytes:
+        """The exposition."""
+        return generate_latest(self.registry)
+
+    def live(self) -> Iterable[Metric]:
+        """Gauges, as they are now."""
+        gauges = self.gauges
+        yield _one("renderfleet_queue_depth", "Keys ready for a worker.", gauges.queue_depth())
+        yield _one(
+            "renderfleet_queue_oldest_seconds",
+            "How long the oldest ready key has been waiting.",
+            gauges.queue_oldest_seconds(),
+        )
+        yield _one(
+            "renderfleet_archive_lag_seconds",
+            "How long the oldest change has been waiting for PostgreSQL.",
+            gauges.archive_lag_seconds(),
+        )
+        yield _one("renderfleet_archive_waiting", "Renders with a change for PostgreSQL.", gauges.archive_waiting())
+        yield _one("renderfleet_vendor_jobs_watched", "Vendor jobs that are polled.", gauges.vendor_jobs_watched())
+        ages = GaugeMetricFamily(
+            "renderfleet_watch_age_seconds",
+            "Since the last event of a watch, or proof that none was due.",
+            labels=["resource"],
+        )
+        for resource, age in sorted(gauges.watch_age_seconds().items()):
+            ages.add_metric([resource], age)
+        yield ages
+        renders = GaugeMetricFamily("renderfleet_renders", "Renders by kind and phase.", labels=["kind", "phase"])
+        for (kind, phase), count in sorted(Tally(gauges.renders()).items()):
+            renders.add_metric([kind, phase], count)
+        yield renders
+        if self._fleet is not None and self._clock is not None:
+            yield from _fleet_gauges(self._fleet, self._clock.now())
+
+
+def _one(name: str, text: str, value: float) -> GaugeMetricFamily:
+    made = GaugeMetricFamily(name, text)
+    made.add_metric([], value)
+    return made
+
+
+def _fleet_gauges(fleet: Fleet, now: float) -> Iterable[Metric]:
+    depth = GaugeMetricFamily(
+        "renderfleet_waiting", "Renders that wait, by provider and reason.", labels=["provider", "reason"]
+    )
+    oldest = GaugeMetricFamily(
+        "renderfleet_waiting_oldest_seconds", "How long the longest-waiting render waits.", labels=["provider"]
+    )
+    stopped = fleet.stopped_by_lane()
+    counts: Tally[tuple[str, str]] = Tally()
+    for lane, count in fleet.waiting_by_lane().items():
+        reason = stopped[lane].reason.value if lane in stopped else "BehindOthers"
+        counts[lane[0] or "none", reason] += count
+    for (provider, reason), count in sorted(counts.items()):
+        depth.add_metric([provider, reason], count)
+    since: dict[str, float] = {}
+    for lane, at in fleet.oldest_since().items():
+        since[lane[0] or "none"] = min(at, since.get(lane[0] or "none", now))
+    for provider, at in sorted(since.items()):
+        oldest.add_metric([provider], max(0.0, now - at))
+    yield depth
+    yield oldest
+    names = ("circuit_open", "held", "in_flight", "places", "tokens")
+    texts = (
+        "1 while the provider's circuit is open, 0.5 half-open, else 0.",
+        "1 while the provider is held.",
+        "Calls and vendor jobs in flight.",
+        "Calls and vendor jobs that may be in flight.",
+        "Starts that the provider's rate allows right now.",
+    )
+    families = {
+        name: GaugeMetricFamily(f"renderfleet_provider_{name}", text, labels=["provider"])
+        for name, text in zip(names, texts, strict=True)
+    }
+    for provider, account in sorted(fleet.accounts.items()):
+        seen = account.snapshot(now)
+        state = {"Closed": 0.0, "HalfOpen": 0.5, "Open": 1.0}[account.circuit.state]
+        for name, value in zip(
+            names,
+            (state, float(seen.held is not None), account.in_flight + account.tickets, seen.places, seen.tokens),
+            strict=True,
+        ):
+            families[name].add_metric([provider], value)
+    yield from families.values()
+    yield _shares(fleet)
+
+
+def _shares(fleet: Fleet) -> Metric:
+    """How full the tenants' quotas are, as a distribution: tenants are too many to be labels."""
+    shares = [share for namespace in fleet.cache.tenant_of if (share := fleet.quota_share(namespace)) is not None]
+    buckets: list[tuple[str, float]] = [
+        (str(limit), float(sum(share <= limit for share in shares))) for limit in SHARES
+    ]
+    made = HistogramMetricFamily("renderfleet_quota_use_ratio", "Share of each tenant's pods in use.")
+    made.add_metric([], [*buckets, ("+Inf", float(len(shares)))], sum(shares))
+    return made
+
+
+@dataclass(slots=True)
+class _Live:
+    """The collector that asks for gauges at each scrape."""
+
+    metrics: Metrics
+    described: tuple[Any, ...] = field(default_factory=tuple)
+
+    def collect(self) -> Iterable[Metric]:
+        """As prometheus_client asks."""
+        return self.metrics.live()
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: names are not checked for duplicates before the first scrape."""
+        return self.described

@@ -1,0 +1,312 @@
+"""Read the world around one render, once, into an Observed.
+
+Most of it is in the caches. What is not is asked for only when it decides something: a Job that the cache does not know,
+and, for an attempt that ended without a word, its run record and the vendor.
+
+the attempt's Job                       its runner
+not there, never claimed                absent (winding down: its claim is taken, lost)
+not there, or finished, no result       the record: result -> ended; accepted -> adopted; claim free -> lost
+                                        claim taken, no answer: the vendor's list -> adopted; else unknown
+there, not ours                         foreign
+there, a pod ended with "done"          ended: no need to wait for the Job to notice
+there, finished, a pod left a result    ended
+there, started, no pod                  starting
+there, else                             working
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from renderfleet_client.cluster import Cluster
+from renderfleet_client.errors import NotFound
+from renderfleet_client.resources import JOBS, PODS
+from renderfleet_crds.avatar_render import AvatarRenderSpec
+from renderfleet_crds.contract import Charged, Stage
+from renderfleet_crds.phases import Phase
+from renderfleet_crds.render import RenderSpec
+from renderfleet_crds.video_render import VideoRenderSpec
+from renderfleet_crds.voice_job import VoiceJobSpec
+from renderfleet_providers import costs
+from renderfleet_providers.errors import VendorError
+from renderfleet_store.media import MediaUnavailable
+
+from .archive import Archive
+from .cache import Cache, Key, PodEnd
+from .children.job import is_ours
+from .children.task import correlation
+from .clock import Clock, chance_of
+from .decide.observed import NO_RUNNER, Dependency, Observed, Policy, Runner, RunnerSeen
+from .decide.video import needs
+from .decide.view import Body, Render
+from .errors import NotYet
+from .fleet import Fleet
+from .record import RunRecords, prefix_of
+from .times import seconds_of
+from .vendors import VendorDesk, VendorWatch
+
+log = structlog.get_logger(__name__)
+
+LAST_WORDS_SECONDS = 45.0
+"""After a runner is gone, a request it sent may still be on its way: D-ID's gateway gives up after about 29 s."""
+
+_SPECS: Mapping[str, type[RenderSpec]] = {
+    "AvatarRender": AvatarRenderSpec,
+    "VoiceJob": VoiceJobSpec,
+    "VideoRender": VideoRenderSpec,
+}
+
+
+@dataclass(slots=True)
+class Observer:
+    """Reads what a decision needs."""
+
+    cluster: Cluster
+    cache: Cache
+    fleet: Fleet
+    archive: Archive
+    records: RunRecords
+    desk: VendorDesk
+    watch: VendorWatch
+    clock: Clock
+    policy: Policy
+    may_report: Any = None
+    """Asks whether a wait may be written now."""
+    dependents: dict[Key, set[Key]] = field(default_factory=dict)
+    """Which renders wait for a render."""
+    _silent_since: dict[str, float] = field(default_factory=dict)
+    """Since when an attempt's runner is known to be gone without a word, by record prefix."""
+    _estimates: dict[str, int | None] = field(default_factory=dict)
+
+    async def observe(self, key: Key, body: Body) -> Observed:
+        """The world around the render `body`."""
+        render = Render(body)
+        phase = render.phase
+        now = self.clock.now()
+        provider = self.cache.providers.get(render.provider)
+        spec = provider["spec"] if provider else None
+        if phase is not None and phase.is_final and not render.wants_new_run:
+            return Observed(now=now, archived=self.archive.has_end(render), policy=self.policy)
+        attempt = render.open_attempt
+        runner = NO_RUNNER
+        if attempt is not None and (phase in (Phase.RUNNING, Phase.FINALIZING) or phase is Phase.HELD):
+            runner = await self._runner(render, attempt)
+        missing = next((name for name in render.providers if name not in self.cache.providers), None)
+        waits = phase in (None, Phase.QUEUED, Phase.RETRYING, Phase.WAITING)
+        account = self.fleet.accounts.get(render.provider)
+        return Observed(
+            now=now,
+            chance=chance_of(render.uid, render.run, render.stage, render.attempt, len(render.attempts)),
+            runner=runner,
+            provider=spec,
+            missing_provider=missing,
+            is_tenant=render.namespace in self.cache.tenant_of,
+            admitted=self.fleet.has_ticket(render.uid),
+            wait=self.fleet.wait_of(render.uid) if waits else None,
+            may_report_wait=self.may_report(key) if waits and self.may_report else True,
+            dependencies=self._dependencies(key, render),
+            look=self.watch.looks.get(render.uid),
+            archived=False,
+            estimate_micros=self._estimate(render) if waits else None,
+            expected_stage_seconds=(account.service_seconds if account else None) or 20.0,
+            policy=self.policy,
+        )
+
+    def forget(self, uid: str) -> None:
+        """A render is gone or at its end."""
+        self._estimates.pop(uid, None)
+        for prefix in [one for one in self._silent_since if f"/{uid}/" in one]:
+            del self._silent_since[prefix]
+
+    # Dependencies and money
+
+    def _dependencies(self, key: Key, render: Render) -> dict[str, Dependency]:
+        if render.kind != "VideoRender":
+            return {}
+        out = {}
+        for what, (kind, name) in needs(render).items():
+            other = Key(kind, render.namespace, name)
+            self.dependents.setdefault(other, set()).add(key)
+            out[what] = Dependency(kind, name, self.cache.render(other))
+        return out
+
+    def _estimate(self, render: Render) -> int | None:
+        if render.uid in self._estimates:
+            return self._estimates[render.uid]
+        made: int | None = None
+        if any(self.desk.prices(name) for name in render.providers):
+            spec = _SPECS[render.kind].model_validate(render.spec)
+            made = self.desk.cost_micros(render, costs.estimate_usage(spec, render.status.get("audioSeconds")))
+        self._estimates[render.uid] = made
+        return made
+
+    # The runner
+
+    async def _runner(self, render: Render, attempt: Body) -> RunnerSeen:
+        stage, number, name = Stage(attempt["stage"]), int(attempt["number"]), str(attempt["jobName"])
+        job = self.cache.job(render.uid, name)
+        if job is None:
+            job = await self._live_job(render, name)
+        prefix = prefix_of(render.uid, stage.value, int(attempt.get("run") or 0), number)
+        if job is None:
+            return await self._without_job(render, stage, number, prefix)
+        if not is_ours(job, render, stage, number):
+            return RunnerSeen(Runner.FOREIGN, detail=f"Job {name}")
+        if render.phase is Phase.HELD:
+            return NO_RUNNER
+        ends = self.cache.pod_ends(job["metadata"]["uid"])
+        for end in ends:
+            result = result_of(end.message)
+            if result is not None and result.get("outcome") == "done":
+                return await self._ended(render, stage, result, prefix)
+        finished = _finished(job)
+        since = seconds_of(job["metadata"]["creationTimestamp"])
+        if finished is None:
+            if "deletionTimestamp" in job["metadata"]:
+                return RunnerSeen(Runner.STOPPING, since=since)
+            return RunnerSeen(Runner.STARTING if _has_no_pod(job) else Runner.WORKING, since=since)
+        if not ends:
+            ends = await self._live_pod_ends(job)
+        for end in reversed(ends):
+            result = result_of(end.message)
+            if result is not None:
+                return await self._ended(render, stage, result, prefix)
+        code, detail = _why(finished, ends)
+        return await self._witness(render, stage, number, prefix, code=code, detail=detail)
+
+    async def _live_job(self, render: Render, name: str) -> Body | None:
+        """The Job as the API server has it: caches may lag, and what follows may pay."""
+        try:
+            job = await self.cluster.get(JOBS, name, render.namespace)
+        except NotFound:
+            return None
+        self.cache.put_job(job)
+        return job
+
+    async def _live_pod_ends(self, job: Body) -> list[PodEnd]:
+        about = job["metadata"]
+        listed = await self.cluster.list(
+            PODS, about["namespace"], label_selector=f"batch.kubernetes.io/job-name={about['name']}"
+        )
+        for pod in listed.items:
+            self.cache.put_pod(pod)
+        return self.cache.pod_ends(about["uid"])
+
+    async def _without_job(self, render: Render, stage: Stage, number: int, prefix: str) -> RunnerSeen:
+        ending = render.is_deleting or bool(render.spec.get("cancel")) or self._run_is_over(render)
+        claim = await self._read(self.records.claim(prefix))
+        if claim is None and not ending and prefix not in self._silent_since:
+            return RunnerSeen(Runner.ABSENT)
+        return await self._witness(
+            render, stage, number, prefix, code="JobGone", detail="its Job was deleted before it ended"
+        )
+
+    def _run_is_over(self, render: Render) -> bool:
+        if render.started_at is None:
+            return False
+        return self.clock.now() >= render.started_at + int(render.spec.get("runDeadlineSeconds", 3600))
+
+    async def _ended(self, render: Render, stage: Stage, result: Mapping[str, Any], prefix: str) -> RunnerSeen:
+        whole = dict(result)
+        if whole.get("outputsInRecord") or whole.get("scriptInRecord"):
+            kept = await self._read(self.records.result(prefix))
+            if kept is None:
+                raise NotYet("the run record does not show its result yet", 1)
+            whole = {**kept, "outputsInRecord": False}
+        self._silent_since.pop(prefix, None)
+        cost = whole.get("costMicros")
+        if cost is None:
+            cost = self.desk.cost_micros(render, whole.get("usage"))
+        return RunnerSeen(Runner.ENDED, result=whole, cost_micros=cost, vendor_job_id=whole.get("vendorJobId"))
+
+    async def _witness(
+        self, render: Render, stage: Stage, number: int, prefix: str, *, code: str, detail: str
+    ) -> RunnerSeen:
+        """What the record, and then the vendor, say of an attempt whose runner is gone without a word."""
+        if (result := await self._read(self.records.result(prefix))) is not None:
+            return await self._ended(render, stage, result, prefix)
+        if await self.records.shut(prefix):
+            return RunnerSeen(Runner.LOST, code=code, detail=detail)
+        accepted = await self._read(self.records.accepted(prefix))
+        if accepted is not None and accepted.get("vendorJobId"):
+            return RunnerSeen(Runner.ADOPTED, vendor_job_id=accepted["vendorJobId"])
+        silent = self._silent_since.setdefault(prefix, self.clock.monotonic())
+        if self.clock.monotonic() - silent < LAST_WORDS_SECONDS:
+            return RunnerSeen(Runner.STOPPING)
+        if accepted is not None:
+            return RunnerSeen(
+                Runner.UNKNOWN,
+                charged=Charged.YES,
+                code="ResultLost",
+                detail=f"{detail}; the vendor had answered, but nothing was stored",
+            )
+        if stage is Stage.START:
+            try:
+                maker = await self.desk.video_maker(render.provider)
+                found = await maker.look_up(correlation(render.uid, render.run, number))
+            except VendorError as failed:
+                raise NotYet(f"the vendor cannot be asked: {failed.code}", 10) from failed
+            if found is not None:
+                return RunnerSeen(Runner.ADOPTED, vendor_job_id=found.job_id)
+            return RunnerSeen(Runner.LOST, code="Disrupted", detail=f"{detail}; the vendor never got the request")
+        return RunnerSeen(Runner.UNKNOWN, code="OutcomeUnknown", detail=f"{detail} after it had begun the paid call")
+
+    async def _read(self, reading: Any) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] | None = await reading
+        except MediaUnavailable as away:
+            raise NotYet(f"object storage does not answer: {away}"[:200], 2) from away
+        return found
+
+
+def result_of(message: str) -> dict[str, Any] | None:
+    """The StageResult in a termination message; None when there is none, as after an OOM kill."""
+    if not message.startswith("{"):
+        return None
+    try:
+        found = json.loads(message)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and found.get("outcome") in ("done", "refused", "broke") else None
+
+
+def _finished(job: Body) -> Body | None:
+    """The condition that says that a Job has ended."""
+    for condition in job["status"].get("conditions") or ():
+        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
+            found: Body = condition
+            return found
+    return None
+
+
+def _has_no_pod(job: Body) -> bool:
+    """True when the Job controller has seen the Job and could not make its pod."""
+    status = job["status"]
+    uncounted = status.get("uncountedTerminatedPods") or {}
+    return bool(
+        status.get("startTime")
+        and not any(status.get(key) for key in ("active", "ready", "terminating", "succeeded", "failed"))
+        and not any(uncounted.values())
+    )
+
+
+def _why(finished: Body, ends: list[PodEnd]) -> tuple[str, str]:
+    """Code and words for a runner that ended without a result."""
+    if finished.get("reason") == "DeadlineExceeded":
+        return "DeadlineExceeded", "it did not end in time; perhaps no node took its pod, or its image could not be had"
+    if not ends:
+        return str(finished.get("reason") or "RunnerLost"), str(finished.get("message") or "its pod is gone")
+    last = ends[-1]
+    if last.is_disrupted:
+        return "Disrupted", "its pod was moved away"
+    if last.reason in ("OOMKilled", "Evicted"):
+        return (
+            last.reason,
+            "it needed more memory than its pool gives"
+            if last.reason == "OOMKilled"
+            else "its node was short of something",
+        )
+    return "RunnerCrashed", f"it left with exit code {last.exit_code} and no result"

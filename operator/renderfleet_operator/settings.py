@@ -1,0 +1,83 @@
+"""Everything an administrator may change. Read once from RENDERFLEET_*, then passed to those who need it."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from renderfleet_crds.contract import Pool, Stage
+from renderfleet_crds.parts import Part
+
+from .errors import SettingsWrong
+
+
+class PoolSettings(Part):
+    """Where a pool's pods go and what they get; as in a pod's spec."""
+
+    node_selector: dict[str, str] = {}
+    tolerations: list[dict[str, Any]] = []
+    resources: dict[str, Any] = {}
+    priority_class_name: str = ""
+    affinity: dict[str, Any] = {}
+    scratch_size: str = "4Gi"
+    """Largest size of the pod's scratch space."""
+
+
+class OperatorSettings(BaseSettings):
+    """The operator's environment."""
+
+    model_config = SettingsConfigDict(env_prefix="RENDERFLEET_", frozen=True, use_attribute_docstrings=True)
+
+    system_namespace: str
+    """The operator's own namespace: its Lease and the vendors' Secrets are here."""
+    runner_image: str
+    database_url: SecretStr
+    """PostgreSQL for the archive (postgresql+psycopg://…), PgBouncer in transaction mode allowed. Required: without an
+    archive no render could ever be let go of."""
+
+    runner_image_pull_policy: str = "IfNotPresent"
+    runner_env: dict[str, str] = {}
+    """More environment for runner pods, e.g. proxies."""
+    pools: dict[Pool, PoolSettings] = {}
+    stage_pools: dict[Stage, Pool] = {}
+    """Pool by stage, where it is another one than usual, e.g. {"synthesize": "video-gen"}."""
+    job_ttl_seconds: Annotated[int, Field(ge=0)] = 900
+    """How long a finished runner Job stays to be looked at."""
+    ttl_succeeded_seconds: Annotated[float, Field(ge=0)] = 7 * 86_400
+    ttl_failed_seconds: Annotated[float, Field(ge=0)] = 30 * 86_400
+    """Of Failed and DeadLettered renders."""
+    ttl_cancelled_seconds: Annotated[float, Field(ge=0)] = 86_400
+    """Of Cancelled and Aborted renders."""
+    archive_deadline_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400
+    """How long a finished render waits for an archive that does not answer; then it is let go of, and counted."""
+    callback_url: str | None = None
+    """Public https address at which D-ID may tell that a video is done; unset: we only poll."""
+
+    lease_name: str = "renderfleet-operator"
+    lease_seconds: Annotated[int, Field(ge=5)] = 15
+    identity: str = ""
+    """Name of this replica in the Lease. Empty: the host name."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 16
+    resync_seconds: Annotated[float, Field(ge=1)] = 120
+    """How often everything is listed anew, in case a watch lost something."""
+    http_port: Annotated[int, Field(ge=0, le=65_535)] = 9090
+    """For /healthz, /readyz and /metrics."""
+    http_host: str = "0.0.0.0"  # noqa: S104  (the kubelet's probes come from outside of the pod)
+    log_level: str = "INFO"
+    fair_half_life_seconds: Annotated[float, Field(gt=0)] = 600
+    """How fast a tenant's use of a provider is forgotten when it is weighed against the others'."""
+    pod_patience_seconds: Annotated[float, Field(gt=0)] = 5
+    """A Job that gets no pod for this long is taken back into our queue."""
+    wait_reports_per_second: Annotated[float, Field(gt=0)] = 10
+    """Writes per second for positions of waiting renders; renders that move go first."""
+
+
+def load() -> OperatorSettings:
+    """The settings of this process. Raises SettingsWrong, whose message names each variable that is missing or bad."""
+    try:
+        return OperatorSettings()
+    except ValidationError as wrong:
+        lines = [
+            f"RENDERFLEET_{'_'.join(str(part) for part in one['loc']).upper()}: {one['msg']}" for one in wrong.errors()
+        ]
+        raise SettingsWrong("; ".join(lines)) from None

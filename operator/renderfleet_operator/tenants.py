@@ -1,0 +1,170 @@
+"""Make and keep what a RenderTenant gets, and say in its status that it has it.
+
+Everything is compared with what is there before it is written, so looking again costs no write. `pods` of the quota is
+written when spec.concurrency changes and not otherwise: an edit of the quota itself stays.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from renderfleet_client.cluster import Cluster
+from renderfleet_client.errors import ApiError, NotFound
+from renderfleet_client.resources import (
+    LIMIT_RANGES,
+    NAMESPACES,
+    NETWORK_POLICIES,
+    RESOURCE_QUOTAS,
+    ROLE_BINDINGS,
+    ROLES,
+    Resource,
+)
+from renderfleet_crds import meta
+from renderfleet_crds.conditions import ConditionType, Reason, set_condition
+from renderfleet_crds.kinds import RENDER_TENANT
+
+from .cache import Cache
+from .children import tenant as children
+from .clock import Clock
+from .execute import merge_patch
+from .fleet import Fleet
+from .times import whole_seconds
+
+log = structlog.get_logger(__name__)
+
+Body = dict[str, Any]
+TENANTS = Resource.of(RENDER_TENANT)
+STATUS_EVERY_SECONDS = 5.0
+AGAIN_SECONDS = 600.0
+
+
+@dataclass(slots=True)
+class Tenants:
+    """Looks after all RenderTenants."""
+
+    cluster: Cluster
+    cache: Cache
+    fleet: Fleet
+    clock: Clock
+
+    async def reconcile(self, name: str) -> float | None:
+        """Bring one tenant into shape; comes back with the seconds after which to look again, None when it is gone."""
+        tenant = self.cache.tenants.get(name)
+        if tenant is None or "deletionTimestamp" in tenant["metadata"]:
+            return None
+        try:
+            applied, problem = await self._apply(tenant)
+        except ApiError as refused:
+            await self._report(tenant, None, str(refused)[:500])
+            raise
+        await self._report(tenant, applied, problem)
+        return 30.0 if problem else AGAIN_SECONDS
+
+    async def _apply(self, tenant: Body) -> tuple[int | None, str | None]:
+        """(concurrency now in the quota, what is wrong)."""
+        namespace = children.namespace_of(tenant)
+        there = await self._get(NAMESPACES, namespace)
+        if there is None:
+            await self.cluster.create(NAMESPACES, children.namespace(tenant))
+        else:
+            owner = (there["metadata"].get("labels") or {}).get(meta.TENANT_LABEL)
+            if owner != children.labels_of(tenant)[meta.TENANT_LABEL]:
+                return (
+                    None,
+                    f"namespace {namespace} exists and is not this tenant's: it lacks the label {meta.TENANT_LABEL}",
+                )
+            if "deletionTimestamp" in there["metadata"]:
+                return None, f"namespace {namespace} is being deleted"
+            wanted = children.namespace(tenant)
+            wanted["metadata"].pop("ownerReferences")  # one that was there before does not go with the tenant
+            if not children.covers(there, wanted):
+                await self.cluster.patch(NAMESPACES, namespace, wanted)
+        concurrency = int(tenant["spec"].get("concurrency", 4))
+        await self._quota(tenant, namespace, concurrency)
+        for resource, wanted in (
+            (LIMIT_RANGES, children.limit_range(tenant)),
+            (NETWORK_POLICIES, children.network_policy(tenant)),
+            (ROLES, children.role(tenant)),
+            (ROLE_BINDINGS, children.role_binding(tenant)),
+        ):
+            present = await self._get(resource, wanted["metadata"]["name"], namespace)
+            if present is None:
+                await self.cluster.create(resource, wanted, namespace)
+            elif not children.covers(present, wanted) and not _both_empty(present, wanted):
+                await self.cluster.patch(resource, wanted["metadata"]["name"], wanted, namespace)
+        return concurrency, None
+
+    async def _quota(self, tenant: Body, namespace: str, concurrency: int) -> None:
+        changed = (tenant.get("status") or {}).get("appliedConcurrency") != concurrency
+        present = await self._get(RESOURCE_QUOTAS, meta.QUOTA_NAME, namespace)
+        if present is None:
+            wanted = children.quota(tenant, with_concurrency=True)
+            self.cache.put_quota(await self.cluster.create(RESOURCE_QUOTAS, wanted, namespace))
+            return
+        wanted = children.quota(tenant, with_concurrency=changed)
+        if not children.covers(present, wanted):
+            self.cache.put_quota(await self.cluster.patch(RESOURCE_QUOTAS, meta.QUOTA_NAME, wanted, namespace))
+
+    async def _get(self, resource: Resource, name: str, namespace: str | None = None) -> Body | None:
+        try:
+            return await self.cluster.get(resource, name, namespace)
+        except NotFound:
+            return None
+
+    async def _report(self, tenant: Body, applied: int | None, problem: str | None) -> None:
+        about = tenant["metadata"]
+        old = tenant.get("status") or {}
+        generation = int(about.get("generation") or 0)
+        now = whole_seconds(self.clock.now())
+        reason = Reason.RECONCILE_FAILED if problem else Reason.READY
+        conditions = list(old.get("conditions") or ())
+        for kind, word in (
+            (ConditionType.READY, problem is None),
+            (ConditionType.RECONCILING, False),
+            (ConditionType.STALLED, problem is not None),
+        ):
+            conditions = set_condition(
+                conditions, kind, word, reason, message=problem or "", generation=generation, now=now
+            )
+        status = {
+            **old,
+            "observedGeneration": generation,
+            "phase": "NotReady" if problem else "Ready",
+            "namespace": children.namespace_of(tenant),
+            "conditions": conditions,
+        }
+        if applied is not None:
+            status["appliedConcurrency"] = applied
+        await self._write(tenant, status)
+
+    async def report_spending(self, name: str) -> None:
+        """Say what the tenant has spent this month, if that is news."""
+        tenant = self.cache.tenants.get(name)
+        if tenant is None or not (tenant.get("status") or {}).get("phase"):
+            return
+        spent = self.fleet.spent(children.namespace_of(tenant))
+        if not spent.micros:
+            return
+        status = {**(tenant.get("status") or {}), "spentMicros": spent.micros, "budgetMonth": spent.month}
+        if spent.through:
+            status["spentThrough"] = spent.through
+        await self._write(tenant, status)
+
+    async def _write(self, tenant: Body, status: Body) -> None:
+        change = merge_patch(tenant.get("status") or {}, status)
+        if not change:
+            return
+        about = tenant["metadata"]
+        patch = {"metadata": {"uid": about["uid"]}, "status": change}
+        self.cache.put_tenant(await self.cluster.patch(TENANTS, about["name"], patch, subresource="status"))
+
+
+def _both_empty(present: Body, wanted: Body) -> bool:
+    """A RoleBinding without members comes back without the list."""
+    return (
+        "subjects" in wanted
+        and not wanted["subjects"]
+        and not present.get("subjects")
+        and children.covers(present, {key: value for key, value in wanted.items() if key != "subjects"})
+    )

@@ -29,7 +29,7 @@ class Child:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, **(env or {})},
+                env={**_plain_environment(), **(env or {})},
             )
 
     @property
@@ -62,3 +62,8 @@ class Child:
                 self._process.kill()
                 self._process.wait()
         return time.monotonic() - begin
+
+
+def _plain_environment() -> dict[str, str]:
+    """The caller's environment without its cluster and without its settings for a fleet: a measurement brings its own."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("RENDERFLEET_", "KUBE"))}

@@ -32,8 +32,10 @@ Verdict = Literal["done", "failed"] | None
 class Subject(Protocol):
     """A sort of object to make many of."""
 
-    resource: Resource
-    namespace: str
+    @property
+    def resource(self) -> Resource: ...
+    @property
+    def namespace(self) -> str: ...
 
     def body(self, name: str) -> Body:
         """What to POST."""

@@ -106,7 +106,11 @@ def _start_kwok(shape: Shape, log: Path) -> Child:
         "options": {
             "manageAllNodes": True,
             "nodeLeaseDurationSeconds": 40,
+            "nodeLeaseParallelism": 4,
+            "nodePlayStageParallelism": 4,
             "podPlayStageParallelism": 16,
+            "podsOnNodeSyncParallelism": 1,
+            "enablePodsOnNodeSyncListPager": True,
             "nodeIP": shape.address,
             "serverAddress": f"{shape.private_address}:10247",
         },

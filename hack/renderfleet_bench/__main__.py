@@ -1,0 +1,62 @@
+"""The command line: `python -m renderfleet_bench [--quick]`. Prints a table and, last, one line of JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import uvloop
+
+from renderfleet_bench.plan import FULL, QUICK, Plan
+from renderfleet_bench.report import Report
+from renderfleet_bench.run import Run
+from renderfleet_cluster.places import REPOSITORY
+from renderfleet_cluster.say import Trouble
+
+OUT = REPOSITORY / "out" / "bench"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 when all was measured, whether bars were missed or not; 1 when the bench itself failed."""
+    parser = argparse.ArgumentParser(prog="python -m renderfleet_bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller numbers, at most 6 minutes instead of 25")
+    plan = QUICK if parser.parse_args(arguments).quick else FULL
+    logs = OUT / "logs" / plan.name
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
+    scratch = Path(tempfile.mkdtemp(prefix="renderfleet-bench-"))
+    try:
+        report = uvloop.run(Run(plan, scratch, logs).measure())
+    except (Trouble, BaseExceptionGroup) as failure:
+        unknown = [one for one in leaves(failure) if not isinstance(one, Trouble)]
+        if unknown:
+            raise
+        for one in leaves(failure):
+            print(f"\nerror: {one}", file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    write(report, plan)
+    print(f"\n{report.text()}\n\n{report.last_line()}")
+    return 0
+
+
+def leaves(failure: BaseException) -> list[BaseException]:
+    """The single errors of a group, of whatever depth; an error that is no group is its own leaf."""
+    if not isinstance(failure, BaseExceptionGroup):
+        return [failure]
+    return [leaf for one in failure.exceptions for leaf in leaves(one)]
+
+
+def write(report: Report, plan: Plan) -> None:
+    """The same as is printed, and every single measurement, in out/bench."""
+    (OUT / f"{plan.name}.txt").write_text(f"{report.text()}\n\n{report.last_line()}\n")
+    (OUT / f"{plan.name}.json").write_text(json.dumps(report.content(), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""Decide what happens in which order, and what is left out when time runs short. One run, two planes, one report."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from renderfleet_bench import fleet as fleets
+from renderfleet_bench import overhead, plane, restart, throughput, waiting
+from renderfleet_bench.fleet import Fleet
+from renderfleet_bench.plan import Plan, another_round_fits, rest_after
+from renderfleet_bench.report import Report, by_count
+from renderfleet_bench.stats import quantile
+from renderfleet_bench.throughput import Alternation
+from renderfleet_cluster.say import line
+from renderfleet_cluster.shape import ControllerFlags, Shape, processes
+
+TEAR_DOWN_SECONDS = 15.0
+"""Kept back at the end, for leaving the machine as it was."""
+
+
+class Run:
+    """One run of the bench."""
+
+    def __init__(self, plan: Plan, scratch: Path, logs: Path) -> None:
+        self._plan, self._scratch, self._logs = plan, scratch, logs
+        self._began = time.monotonic()
+        self._jobs_per_second: float | None = None
+        self._peak_rss_mib = 0.0
+        self._spent: list[Alternation] = []
+        self.report = Report(plan.name)
+
+    async def measure(self) -> Report:
+        """Everything. What goes wrong in one part is raised: a bench with a hole in it has failed."""
+        async with self._fleet(ControllerFlags.TUNED) as fleet:
+            await self._part("throughput 500", self._throughput_500, fleet)
+            await self._part("overhead", self._overhead, fleet)
+            await self._part("eta", self._eta, fleet)
+            if self._plan.pairs_5000:
+                await self._part("throughput 5000", self._throughput_5000, fleet)
+            await self._part("restart", self._restart, fleet)
+            await self._part("fairness", self._fairness, fleet)
+        async with self._fleet(ControllerFlags.DEFAULT) as fleet:
+            await self._part("default flags", self._default_flags, fleet)
+        self._sum_up()
+        return self.report
+
+    @asynccontextmanager
+    async def _fleet(self, flags: ControllerFlags) -> AsyncIterator[Fleet]:
+        async with (
+            plane.running(flags, self._scratch) as running,
+            fleets.running(running, self._logs) as fleet,
+        ):
+            self.report.sections.setdefault("Flags", []).append((flags.value, client_flags(running.shape)))
+            await plane.make_namespace(running.cluster, throughput.BARE.namespace)
+            await fleet.add_provider(throughput.RENDERS.provider)
+            await fleet.add_tenant(throughput.RENDERS.tenant)
+            yield fleet
+
+    async def _part(self, name: str, measure: Callable[[Fleet], Awaitable[None]], fleet: Fleet) -> None:
+        left = self._left()
+        if left <= 0:
+            self.report.sections.setdefault("Left out", []).append((name, "no time was left"))
+            return
+        begin = time.monotonic()
+        try:
+            async with asyncio.timeout(left):
+                await measure(fleet)
+        except TimeoutError:
+            if self._left() > 0:  # some other clock ran out: an error like any other
+                raise
+            self.report.sections.setdefault("Left out", []).append(
+                (name, f"cut off after {left:.0f} s: no time was left")
+            )
+        line(
+            f"-- {name}: {time.monotonic() - begin:.0f} s, {self._elapsed():.0f} of {self._plan.limit_seconds:.0f} s gone"
+        )
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._began
+
+    def _left(self) -> float:
+        return self._plan.limit_seconds - TEAR_DOWN_SECONDS - self._elapsed()
+
+    def _fits(self, part: str, round_seconds: float) -> bool:
+        return another_round_fits(
+            elapsed_seconds=self._elapsed() + TEAR_DOWN_SECONDS,
+            limit_seconds=self._plan.limit_seconds,
+            round_seconds=round_seconds,
+            rest_seconds=rest_after(self._plan, part, self._jobs_per_second),
+        )
+
+    async def _throughput_500(self, fleet: Fleet) -> None:
+        await throughput.warm_up(fleet)
+        found = await throughput.alternate(
+            fleet, 500, self._plan.pairs_500, lambda so_far: self._fits("throughput 500", so_far.pair_seconds)
+        )
+        self._jobs_per_second = found.bare[-1].per_second
+        self._keep(found, "ratio_500")
+        report = self.report
+        report.numbers["operator_writes_per_render"] = sum(found.writes.values()) / found.renders
+        report.notes["operator_writes_per_render"] = (
+            f"over {found.renders} renders, audit log; {found.refused} refused;"
+            f" Events apart: {found.events / found.renders:.2f} per render; Lease left out"
+        )
+        report.sections["What the operator wrote"] = by_count(found.writes, found.renders)
+
+    async def _overhead(self, fleet: Fleet) -> None:
+        found = await overhead.measure(fleet, self._plan.singles)
+        self.report.numbers["overhead_p50_s"] = found.p50_seconds
+        self.report.notes["overhead_p50_s"] = found.note()
+        self.report.raw["overhead"] = found.raw()
+
+    async def _eta(self, fleet: Fleet) -> None:
+        await waiting.prepare(fleet)
+        found = await waiting.measure_eta(fleet, self._plan.eta_renders)
+        if found is None:
+            self.report.notes["eta_error_p50"] = "no render was told when it would start"
+            return
+        self.report.numbers["eta_error_p50"] = quantile(found.errors, 0.5)
+        self.report.notes["eta_error_p50"] = found.note()
+        self.report.raw["eta"] = found.raw()
+
+    async def _throughput_5000(self, fleet: Fleet) -> None:
+        part = "throughput 5000"
+        expected = 5000 * 3 / (self._jobs_per_second or 1) + 60
+        if not self._fits(part, expected):
+            self.report.notes["ratio_5000"] = f"left out: a pair would take some {expected:.0f} s on this machine now"
+            return
+        found = await throughput.alternate(
+            fleet, 5000, self._plan.pairs_5000, lambda so_far: self._fits(part, so_far.pair_seconds), keep_last=True
+        )
+        self._keep(found, "ratio_5000")
+
+    async def _restart(self, fleet: Fleet) -> None:
+        found = await restart.measure(fleet, self._plan.finished, self._plan.live)
+        self._peak_rss_mib = max(self._peak_rss_mib, found.peak_rss_mib)
+        report = self.report
+        report.numbers["restart_ready_s"] = found.ready_seconds
+        report.notes["restart_ready_s"] = found.note()
+        report.numbers["restart_writes_finished"] = found.writes_finished
+        report.notes["restart_writes_finished"] = f"of {sum(found.writes.values())} writes by the new operator"
+        report.sections["Restart"] = [
+            ("graceful stop", f"{found.stop_seconds:.2f} s"),
+            ("memory now, at its peak", f"{found.rss_mib:.0f} MiB, {found.peak_rss_mib:.0f} MiB"),
+            *by_count(found.writes, 1 + found.live),
+        ]
+        report.raw["restart"] = found.raw()
+
+    async def _fairness(self, fleet: Fleet) -> None:
+        found = await waiting.measure_fairness(fleet, self._plan.fairness_dump, self._plan.fairness_probes)
+        self.report.numbers["fairness"] = found.worst
+        self.report.notes["fairness"] = found.note()
+        self.report.raw["fairness"] = found.raw()
+
+    async def _default_flags(self, fleet: Fleet) -> None:
+        await throughput.warm_up(fleet, 15)
+        size = self._plan.default_flags_count
+        found = await throughput.alternate(
+            fleet, size, self._plan.default_flags_pairs, lambda so_far: self._fits("default flags", so_far.pair_seconds)
+        )
+        self._keep(found, "ratio_default_flags")
+
+    def _keep(self, found: Alternation, key: str) -> None:
+        self.report.numbers[key] = found.ratio.value
+        self.report.notes[key] = found.note()
+        self.report.raw[key] = found.raw()
+        self.report.sections[f"Rounds of {found.size} ({key})"] = [
+            *((one.who, one.text()) for pair in zip(found.bare, found.ours, strict=True) for one in pair),
+            (
+                "until let go of",
+                f"ratio {found.ratio_settled:.2f} with the clock stopped when the last one is archived",
+            ),
+            (
+                "operator",
+                f"{1000 * found.cpu_seconds / found.renders:.1f} ms per render, {found.rss_mib:.0f} MiB at its peak",
+            ),
+        ]
+        self._peak_rss_mib = max(self._peak_rss_mib, found.rss_mib)
+        self._spent.append(found)
+
+    def _sum_up(self) -> None:
+        report = self.report
+        report.numbers["operator_rss_mib"] = self._peak_rss_mib or None
+        report.notes["operator_rss_mib"] = "largest of all parts"
+        tuned = self._spent[:-1] if len(self._spent) > 1 else self._spent
+        renders = sum(one.renders for one in tuned)
+        if renders:
+            cpu = sum(one.cpu_seconds for one in tuned)
+            report.numbers["operator_cpu_ms_per_render"] = 1000 * cpu / renders
+            report.notes["operator_cpu_ms_per_render"] = f"{cpu:.0f} s for {renders} renders"
+
+
+def client_flags(shape: Shape) -> str:
+    """Which client limits the controller manager and the scheduler of a plane run with."""
+    said = []
+    for process in processes(shape):
+        given = [one for one in process.command if one.startswith(("--kube-api-", "--concurrent-"))]
+        if process.name in ("kube-controller-manager", "kube-scheduler"):
+            said.append(f"{process.name}: {' '.join(given) or 'Kubernetes defaults'}")
+    return "; ".join(said)

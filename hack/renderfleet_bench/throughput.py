@@ -1,0 +1,172 @@
+"""How fast do many go through: bare Jobs and renders, by turns, the same number of each, on one plane.
+
+Only such neighbours may be compared. The machine is shared and its speed changes by the minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from renderfleet_bench.audit import Account, account
+from renderfleet_bench.fleet import Fleet
+from renderfleet_bench.load import BareJobs, Batch, Renders, remove_all, run_batch
+from renderfleet_bench.plane import OPERATOR_USER
+from renderfleet_bench.stats import Ratio, quantile, ratio_of_medians
+from renderfleet_client.resources import JOBS
+from renderfleet_cluster.say import line
+
+BARE = BareJobs("bare")
+RENDERS = Renders(tenant="bench", provider="bench")
+AUDIT_LAG_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One batch in figures."""
+
+    who: str
+    count: int
+    per_second: float
+    seconds: float
+    p50_seconds: float
+    p99_seconds: float
+
+    @staticmethod
+    def of(who: str, batch: Batch) -> Round:
+        latencies = batch.latencies()
+        return Round(
+            who=who,
+            count=len(latencies),
+            per_second=batch.per_second,
+            seconds=batch.seconds,
+            p50_seconds=quantile(latencies, 0.5),
+            p99_seconds=quantile(latencies, 0.99),
+        )
+
+    def text(self) -> str:
+        return (
+            f"{self.who:<11} {self.count} in {self.seconds:.1f} s = {self.per_second:.1f}/s,"
+            f" p50 {self.p50_seconds:.2f} s, p99 {self.p99_seconds:.2f} s"
+        )
+
+
+@dataclass
+class Alternation:
+    """Rounds by turns, and what the operator spent on its own."""
+
+    size: int
+    bare: list[Round] = field(default_factory=list)
+    ours: list[Round] = field(default_factory=list)
+    cpu_seconds: float = 0.0
+    writes: Counter[str] = field(default_factory=Counter)
+    events: int = 0
+    refused: int = 0
+    settle_seconds: list[float] = field(default_factory=list)
+    """From the last end to the last render archived and let go of."""
+    rss_mib: float = 0.0
+    pair_seconds: float = 0.0
+    """How long the last pair took, with all cleaning up."""
+
+    @property
+    def renders(self) -> int:
+        return sum(one.count for one in self.ours)
+
+    @property
+    def ratio(self) -> Ratio:
+        """Throughput of renders over that of bare Jobs."""
+        return ratio_of_medians([one.per_second for one in self.ours], [one.per_second for one in self.bare])
+
+    @property
+    def ratio_settled(self) -> float:
+        """The same, with the clock stopped only when the last render is archived and let go of."""
+        settled = [one.count / (one.seconds + more) for one, more in zip(self.ours, self.settle_seconds, strict=True)]
+        return ratio_of_medians(settled, [one.per_second for one in self.bare]).value
+
+    def note(self) -> str:
+        """The spread, for beside the ratio."""
+        ratio = self.ratio
+        bare, ours = ([one.per_second for one in rounds] for rounds in (self.bare, self.ours))
+        return (
+            f"{quantile(ours, 0.5):.1f}/s against {quantile(bare, 0.5):.1f}/s, {ratio.pairs} pairs:"
+            f" {ratio.lowest_pair:.2f} to {ratio.highest_pair:.2f}"
+        )
+
+    def raw(self) -> dict[str, Any]:
+        """Every round, for the file."""
+        return {
+            "bare": [vars(one) for one in self.bare],
+            "ours": [vars(one) for one in self.ours],
+            "ratioSettled": self.ratio_settled,
+            "settleSeconds": self.settle_seconds,
+            "cpuSeconds": self.cpu_seconds,
+            "writes": dict(self.writes),
+            "events": self.events,
+            "refused": self.refused,
+        }
+
+
+async def warm_up(fleet: Fleet, count: int = 40) -> None:
+    """A few of each that nobody counts: first connections, first imports, first pages."""
+    line(f"warming up with {count} Jobs and {count} renders")
+    names = [f"warm-{number}" for number in range(count)]
+    await run_batch(fleet.plane.cluster, BARE, names)
+    await run_batch(fleet.plane.cluster, RENDERS, names, alive=fleet.check)
+    await clean(fleet)
+
+
+async def alternate(
+    fleet: Fleet, size: int, pairs: int, go_on: Callable[[Alternation], bool], *, keep_last: bool = False
+) -> Alternation:
+    """Up to so many pairs, bare first, as long as `go_on` allows another one.
+
+    `keep_last` leaves the last round's finished renders where they are.
+    """
+    loop = asyncio.get_running_loop()
+    found = Alternation(size)
+    for number in range(pairs):
+        if number and not go_on(found):
+            line(f"no time for more than {number} pairs of {size}")
+            break
+        begin = loop.time()
+        names = [f"n{size}-{number}-{each}" for each in range(size)]
+        batch = await run_batch(fleet.plane.cluster, BARE, names)
+        found.bare.append(Round.of("bare Jobs", batch))
+        line(found.bare[-1].text())
+        await remove_all(fleet.plane.cluster, JOBS, BARE.namespace)
+        await _measure_ours(fleet, names, found)
+        line(found.ours[-1].text())
+        if not (keep_last and number == pairs - 1):
+            await clean(fleet)
+        found.pair_seconds = loop.time() - begin
+    return found
+
+
+async def _measure_ours(fleet: Fleet, names: list[str], found: Alternation) -> None:
+    operator = fleet.running_operator()
+    place, before = fleet.plane.audit.place(), operator.cost()
+    batch = await run_batch(fleet.plane.cluster, RENDERS, names, alive=fleet.check)
+    found.ours.append(Round.of("RenderFleet", batch))
+    found.settle_seconds.append(await fleet.settle(RENDERS.namespace))
+    after = operator.cost()
+    await asyncio.sleep(AUDIT_LAG_SECONDS)
+    spent = written(fleet, place)
+    found.cpu_seconds += after.cpu_seconds - before.cpu_seconds
+    found.rss_mib = max(found.rss_mib, after.peak_rss_mib)
+    found.writes += spent.by_what
+    found.events += spent.events
+    found.refused += spent.refused
+
+
+def written(fleet: Fleet, place: int) -> Account:
+    """What the operator wrote since a place in the audit log."""
+    return account(OPERATOR_USER, fleet.plane.audit.since(place))
+
+
+async def clean(fleet: Fleet) -> None:
+    """Take away all Jobs and renders of the throughput rounds."""
+    await remove_all(fleet.plane.cluster, JOBS, BARE.namespace)
+    await remove_all(fleet.plane.cluster, RENDERS.resource, RENDERS.namespace)

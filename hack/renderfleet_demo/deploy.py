@@ -15,6 +15,7 @@ from renderfleet_cluster import images, programs
 from renderfleet_cluster.places import REPOSITORY
 from renderfleet_cluster.providers import Provider
 from renderfleet_cluster.say import Trouble, step
+from renderfleet_crds import kinds, meta
 
 SYSTEM_NAMESPACE = "renderfleet-system"
 DEMO_NAMESPACE = "renderfleet-demo"
@@ -82,14 +83,8 @@ def deploy(tools: Tools, provider: Provider, *, values: Mapping[str, str] | None
             str(REPOSITORY / "charts/renderfleet-demo/renderfleet-values.yaml"),
         )
         demo = {f"images.{name}": references[name] for name in DEMO_IMAGES}
-        tools.kubectl(
-            "wait",
-            "--for=condition=Established",
-            "--timeout=30s",
-            "crd",
-            "-l",
-            "app.kubernetes.io/managed-by=renderfleet",
-        )
+        crds = [f"crd/{kind.plural}.{meta.GROUP}" for kind in kinds.ALL]
+        tools.kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
         _install(tools, "renderfleet-demo", "renderfleet-demo", DEMO_NAMESPACE, demo)
     for namespace, name in (
         (DEMO_NAMESPACE, "postgres"),

@@ -4,8 +4,10 @@ The object's name follows from the key, so that a try that died between the clus
 by the next try instead of being made twice.
 """
 
+import asyncio
 import base64
 import hashlib
+import random
 import secrets
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +18,7 @@ from prometheus_client import Counter
 from sqlalchemy import RowMapping
 
 from renderfleet_client import Cluster, Resource
-from renderfleet_client.errors import AlreadyExists, ApiError, NotFound, Unavailable
+from renderfleet_client.errors import AlreadyExists, ApiError, NotFound, QuotaNotReady, Unavailable
 from renderfleet_crds import meta
 from renderfleet_crds.kinds import BY_KIND, ResourceKind
 from renderfleet_crds.phases import Phase
@@ -34,6 +36,7 @@ from .views import Row
 log = structlog.get_logger(__name__)
 
 SUBMITS: Final = Counter("renderfleet_api_submits", "Renders asked for", ["kind", "outcome"])
+_QUOTA_PAUSES_SECONDS: Final = (0.1, 0.3, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ class Submitter:
     async def _create(self, wish: Wish, body: dict[str, Any], *, adopt: bool = False) -> dict[str, Any]:
         resource, namespace = Resource.of(wish.kind), self._caller.namespace
         try:
-            made = await self._parts.cluster.create(resource, body, namespace)
+            made = await self._patiently(resource, body, namespace)
         except AlreadyExists:
             if not adopt:
                 SUBMITS.labels(wish.kind.kind, "refused").inc()
@@ -134,6 +137,15 @@ class Submitter:
             raise
         SUBMITS.labels(wish.kind.kind, "accepted").inc()
         return made
+
+    async def _patiently(self, resource: Resource, body: dict[str, Any], namespace: str) -> dict[str, Any]:
+        """Create it; a quota that is only not computed yet, or contended, is asked again for a moment."""
+        for pause_seconds in _QUOTA_PAUSES_SECONDS:
+            try:
+                return await self._parts.cluster.create(resource, body, namespace)
+            except QuotaNotReady:
+                await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.5))  # noqa: S311  (jitter)
+        return await self._parts.cluster.create(resource, body, namespace)
 
     async def _adopt(self, resource: Resource, wanted: dict[str, Any]) -> dict[str, Any]:
         """The object of that name when it was made by an earlier try of this very request."""

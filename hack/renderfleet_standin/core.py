@@ -173,7 +173,7 @@ class Call:
         if delay_ms:
             await asyncio.sleep(delay_ms / 1000)
         if self.strike is not None and not self.strike.after_bill:
-            self._show()
+            await self._show()
 
     async def gate(self, point: Point) -> None:
         """Stand at a gate closed for this call, if there is one."""
@@ -203,14 +203,14 @@ class Call:
         Called when what was made can be found by those who look (a talk by GET, a speech in the history).
         """
         await self.gate("after_bill")
-        self.show_late_fault()
+        await self.show_late_fault()
 
-    def show_late_fault(self) -> None:
+    async def show_late_fault(self) -> None:
         """Raise Answer when the scripted fault replaces the answer after billing; reads, which bill nothing, end here."""
         if self.strike is not None and self.strike.after_bill:
-            self._show()
+            await self._show()
 
-    def _show(self) -> None:
+    async def _show(self) -> None:
         assert self.strike is not None
         rule, row = self.strike.rule, self.strike.row
         if row.kind is Kind.ANSWER:
@@ -222,7 +222,9 @@ class Call:
         if row.name.startswith("reset_"):
             raise Answer(transport.ResetConnection())
         if row.name.startswith("hang"):
-            raise Answer(transport.Hang(rule.seconds))
+            # Here, not in the response: a hanging call keeps its place among the calls at once.
+            await transport.wait_for_hangup(self.request.receive, rule.seconds)
+            raise Answer(transport.ResetConnection())
         if row.name.startswith("html_"):
             raise Answer(transport.html_page(row.status, EDGE_TITLES[row.status]))
 

@@ -66,6 +66,9 @@ class Ledger:
                 except ValueError:
                     continue  # the last line of a killed process may be half a line; it was never answered
                 self._apply(record)
+        if not path.read_bytes().endswith(b"\n"):
+            with path.open("a", encoding="utf-8") as lines:
+                lines.write("\n")  # or the next line would be glued to the half one and be lost with it
 
     def _apply(self, record: dict[str, Any]) -> None:
         match record.pop("event"):

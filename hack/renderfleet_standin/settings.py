@@ -59,6 +59,8 @@ class StandinSettings(BaseSettings):
     """xi-api-key values that the ElevenLabs side takes."""
     elevenlabs_tier: Tier = "creator"
     """Plan of the account: decides how many calls may run at once and which formats are open."""
+    elevenlabs_queue_seconds: Annotated[float, Field(ge=0)] = 0.05
+    """An excess call waits this long for a free place before it is refused."""
     elevenlabs_character_limit: Annotated[int, Field(ge=0)] = 10_000_000
     """Credits of the billing period; beyond them calls are refused."""
     elevenlabs_quota_answer: Literal["401", "401-legacy", "402"] = "401"

@@ -6,7 +6,6 @@ They need the socket itself, which ASGI hides: `Protocol` puts the connection's 
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -27,6 +26,8 @@ class Protocol(H11Protocol):
 async def reset_connection(scope: Scope) -> None:
     """Send a TCP reset: what is in the buffers is thrown away, the caller sees ECONNRESET."""
     transport: asyncio.Transport = scope["state"][TRANSPORT]
+    if transport.is_closing():  # the caller has gone by itself
+        return
     raw = transport.get_extra_info("socket")
     if raw is not None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -52,21 +53,6 @@ class ResetConnection(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await reset_connection(scope)
-
-
-class Hang(Response):
-    """Nothing is sent until the caller gives up, or until the time is over; then the connection is reset."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self._seconds = seconds
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await wait_for_hangup(receive, self._seconds)
-        await reset_connection(scope)
-
-
-Sender = Callable[[Message], Awaitable[None]]
 
 
 class Wrapped(Response):

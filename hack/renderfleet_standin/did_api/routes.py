@@ -116,7 +116,7 @@ class DidSide:
         self._authenticate(call)
         call.know(**facts)
         await call.enter()
-        call.show_late_fault()
+        await call.show_late_fault()
         return call
 
     def _remaining(self) -> int:
@@ -366,7 +366,7 @@ class DidSide:
         call = Call(self._standin, request, "did", "results")
         call.know(resource=talk_id)
         await call.enter()
-        call.show_late_fault()
+        await call.show_late_fault()
         expires, signature = request.query_params.get("Expires", ""), request.query_params.get("Signature", "")
         if not expires.isdigit() or not secrets.compare_digest(
             signature, self._store.sign(talk_id, file, int(expires))

@@ -24,8 +24,6 @@ from renderfleet_standin.elevenlabs_api.catalogue import MODELS, VOICES, SpeechM
 from renderfleet_standin.elevenlabs_api.errors import refuse
 from renderfleet_standin.media import speech
 
-QUEUE_SECONDS = 0.05
-"""An excess call waits this long for a free place before it is refused."""
 HISTORY_ITEMS = 200
 STREAM_CHUNK_BYTES = 4096
 
@@ -291,7 +289,9 @@ class ElevenLabsSide:
         most = self._most_at_once(group)
         async with self._freed:
             try:
-                await asyncio.wait_for(self._freed.wait_for(lambda: self._running[group] < most), QUEUE_SECONDS)
+                await asyncio.wait_for(
+                    self._freed.wait_for(lambda: self._running[group] < most), self._settings.elevenlabs_queue_seconds
+                )
             except TimeoutError:
                 raise refuse(
                     429, "rate_limit_error", "concurrent_limit_exceeded", "Too many concurrent requests.", call.request_id,
@@ -333,7 +333,7 @@ class ElevenLabsSide:
         self._authenticate(call)
         call.know(**facts)
         await call.enter()
-        call.show_late_fault()
+        await call.show_late_fault()
         return call
 
     def _voice_json(self, voice: Voice, request: Request) -> dict[str, Any]:

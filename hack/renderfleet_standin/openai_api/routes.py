@@ -221,7 +221,7 @@ class OpenAISide:
         """GET /models."""
         call = self._call(request, "models")
         await call.enter()
-        call.show_late_fault()
+        await call.show_late_fault()
         known: list[ImageModel | TextModel] = [*IMAGE_MODELS.values(), *TEXT_MODELS.values()]
         data = [_model_json(model) for model in known if not is_gone(model, self._standin.today())]
         return call.finish(JSONResponse({"object": "list", "data": data}))
@@ -231,7 +231,7 @@ class OpenAISide:
         call = self._call(request, "models")
         call.know(model=name)
         await call.enter()
-        call.show_late_fault()
+        await call.show_late_fault()
         model = IMAGE_MODELS.get(name) or TEXT_MODELS.get(name)
         if model is None or is_gone(model, self._standin.today()):
             raise Answer(JSONResponse(errors.model_missing(name), 404))

@@ -27,16 +27,23 @@ from renderfleet_standin.media import portrait, speech
 from renderfleet_standin.settings import StandinSettings
 from renderfleet_standin.transport import Protocol
 
+TRUST_STORE = ssl.create_default_context()
+"""One for all clients: reading the machine's certificates takes longer than most calls here."""
+
 
 @dataclass
 class Server:
     """One running stand-in and the ways to talk to it."""
 
     url: str
-    verify: ssl.SSLContext | bool = True
+    verify: ssl.SSLContext = TRUST_STORE
 
     def http(self, **options: Any) -> httpx2.Client:
         return httpx2.Client(base_url=self.url, timeout=30, verify=self.verify, trust_env=False, **options)
+
+    def fetch(self, url: str, **options: Any) -> httpx2.Response:
+        """What is behind a link that the stand-in handed out."""
+        return httpx2.get(url, verify=self.verify, trust_env=False, **options)
 
     def did(self) -> httpx2.Client:
         return self.http(headers={"authorization": "Basic did-user:did-pass"})
@@ -68,7 +75,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(settings: StandinSettings, verify: ssl.SSLContext | bool = True) -> Iterator[Server]:
+def serve(settings: StandinSettings, verify: ssl.SSLContext = TRUST_STORE) -> Iterator[Server]:
     """Run a stand-in in a thread, on a free port."""
     config = uvicorn.Config(
         create_app(settings),
@@ -102,6 +109,13 @@ def running() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def pro() -> Iterator[Server]:
+    """A stand-in whose ElevenLabs account may use every format."""
+    with serve(StandinSettings(elevenlabs_tier="pro")) as server:
+        yield server
+
+
 @pytest.fixture
 def standin(running: Server) -> Server:
     """A stand-in without a past."""
@@ -114,7 +128,7 @@ def standin_with() -> Iterator[Callable[..., Server]]:
     """A stand-in with settings of one's own."""
     with contextlib.ExitStack() as stack:
 
-        def start(verify: ssl.SSLContext | bool = True, **settings: Any) -> Server:
+        def start(verify: ssl.SSLContext = TRUST_STORE, **settings: Any) -> Server:
             chosen = {"strict": False, "talk_seconds": 0.2, "fetch_timeout_seconds": 3.0, **settings}
             return stack.enter_context(serve(StandinSettings(**chosen), verify))
 
@@ -177,7 +191,7 @@ def face() -> bytes:
 
 @pytest.fixture(scope="session")
 def voice() -> bytes:
-    wav = speech.wav_of("Welcome to the harbour.", speech.Speaker("f3", 56, 162))
+    wav = speech.wav_of("Welcome aboard.", speech.Speaker("f3", 56, 162))
     return speech.encode_speech(wav, "mp3_44100_128")
 
 
@@ -217,9 +231,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     made = Certificate(folder / "cert.pem", folder / "key.pem")
     made.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
     made.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return made
 

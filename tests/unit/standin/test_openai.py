@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -46,15 +47,15 @@ def code_of(problem: openai.APIStatusError) -> tuple[int, Any, Any]:
     return problem.status_code, problem.body["code"], problem.body["param"]
 
 
-def test_four_previews_are_four_people(client: openai.OpenAI):
+def test_four_previews_are_four_people(client: openai.OpenAI) -> None:
     made = pictures(client.images.generate(model=MODEL, prompt=FACE, n=4))
 
     assert [picture.size for picture in made] == [(1024, 1024)] * 4
-    for one, other in zip(made, made[1:], strict=False):
+    for one, other in itertools.pairwise(made):
         assert ImageChops.difference(one.convert("RGB"), other.convert("RGB")).getbbox() is not None
 
 
-def test_the_same_prompt_gives_the_same_picture(client: openai.OpenAI):
+def test_the_same_prompt_gives_the_same_picture(client: openai.OpenAI) -> None:
     first = client.images.generate(model=MODEL, prompt=FACE)
     again = client.images.generate(model=MODEL, prompt=FACE)
 
@@ -67,7 +68,7 @@ def test_the_same_prompt_gives_the_same_picture(client: openai.OpenAI):
 )
 def test_pictures_have_the_asked_size_and_format(
     client: openai.OpenAI, size: str, output_format: Any, pillow_name: str
-):
+) -> None:
     response = client.images.generate(model=MODEL, prompt=FACE, size=size, output_format=output_format)
 
     picture = pictures(response)[0]
@@ -75,7 +76,7 @@ def test_pictures_have_the_asked_size_and_format(
     assert f"{picture.width}x{picture.height}" == ("1024x1024" if size == "auto" else size) == response.size
 
 
-def test_a_transparent_background_is_empty_in_the_corners(client: openai.OpenAI):
+def test_a_transparent_background_is_empty_in_the_corners(client: openai.OpenAI) -> None:
     response = client.images.generate(model=MODEL, prompt=FACE, background="transparent")
 
     picture = pictures(response)[0]
@@ -84,7 +85,7 @@ def test_a_transparent_background_is_empty_in_the_corners(client: openai.OpenAI)
     assert picture.getpixel((512, 512))[3] == 255  # type: ignore[index]
 
 
-def test_usage_grows_with_quality_and_count(client: openai.OpenAI):
+def test_usage_grows_with_quality_and_count(client: openai.OpenAI) -> None:
     low = client.images.generate(model=MODEL, prompt=FACE, quality="low").usage
     two_high = client.images.generate(model=MODEL, prompt=FACE, quality="high", n=2).usage
 
@@ -93,7 +94,7 @@ def test_usage_grows_with_quality_and_count(client: openai.OpenAI):
     assert two_high.total_tokens == two_high.input_tokens + two_high.output_tokens
 
 
-def test_a_stream_ends_with_the_whole_picture(client: openai.OpenAI):
+def test_a_stream_ends_with_the_whole_picture(client: openai.OpenAI) -> None:
     events = list(client.images.generate(model=MODEL, prompt=FACE, stream=True, partial_images=2))
 
     partial, last = events[:-1], events[-1]
@@ -103,7 +104,7 @@ def test_a_stream_ends_with_the_whole_picture(client: openai.OpenAI):
     assert last.usage.output_tokens == 1056 + 200
 
 
-def test_an_edit_keeps_the_person_and_changes_the_colours(client: openai.OpenAI, face: bytes):
+def test_an_edit_keeps_the_person_and_changes_the_colours(client: openai.OpenAI, face: bytes) -> None:
     files = [("face.png", face, "image/png"), ("other.png", face, "image/png")]
     response = client.images.edit(model=MODEL, prompt="in blue", image=files, size="1024x1024")
 
@@ -116,8 +117,12 @@ def test_an_edit_keeps_the_person_and_changes_the_colours(client: openai.OpenAI,
     assert isinstance(worst, int) and worst < 60, "light and shade are those of the picture handed in"
 
 
-def test_an_edit_takes_json_with_data_urls(standin: Server, face: bytes):
-    body = {"model": MODEL, "prompt": "x", "images": [{"image_url": f"data:image/png;base64,{base64.b64encode(face).decode()}"}]}
+def test_an_edit_takes_json_with_data_urls(standin: Server, face: bytes) -> None:
+    body = {
+        "model": MODEL,
+        "prompt": "x",
+        "images": [{"image_url": f"data:image/png;base64,{base64.b64encode(face).decode()}"}],
+    }
     with standin.http(headers={"authorization": "Bearer sk-standin"}) as http:
         answer = http.post("/openai/v1/images/edits", json=body)
 
@@ -150,7 +155,7 @@ def test_an_edit_takes_json_with_data_urls(standin: Server, face: bytes):
         pytest.param({"model": None}, (404, "model_not_found", None), id="no model means the retired DALL-E 2"),
     ],
 )  # fmt: skip
-def test_what_images_refuses(standin: Server, asked: dict[str, Any], expected: tuple[int, str, str | None]):
+def test_what_images_refuses(standin: Server, asked: dict[str, Any], expected: tuple[int, str, str | None]) -> None:
     body = {"model": MODEL, "prompt": FACE, **asked}
     with standin.http(headers={"authorization": "Bearer sk-standin"}) as http:
         answer = http.post("/openai/v1/images/generations", json={k: v for k, v in body.items() if v is not None})
@@ -161,21 +166,25 @@ def test_what_images_refuses(standin: Server, asked: dict[str, Any], expected: t
     assert standin.bills() == []
 
 
-def test_a_mask_of_another_size_is_refused(client: openai.OpenAI, face: bytes):
+def test_a_mask_of_another_size_is_refused(client: openai.OpenAI, face: bytes) -> None:
     mask = io.BytesIO()
     Image.new("RGBA", (64, 64)).save(mask, "PNG")
-    problem = refusal(lambda: client.images.edit(model=MODEL, prompt="x", image=("face.png", face), mask=("mask.png", mask.getvalue())))
+    problem = refusal(
+        lambda: client.images.edit(
+            model=MODEL, prompt="x", image=("face.png", face), mask=("mask.png", mask.getvalue())
+        )
+    )
 
     assert code_of(problem) == (400, "invalid_mask", "mask")
 
 
-def test_an_edit_of_something_else_is_refused(client: openai.OpenAI):
+def test_an_edit_of_something_else_is_refused(client: openai.OpenAI) -> None:
     problem = refusal(lambda: client.images.edit(model=MODEL, prompt="x", image=("face.png", b"GIF89a....")))
 
     assert code_of(problem) == (400, "invalid_image_file", "image")
 
 
-def test_models_retire_on_their_day(standin_with: Callable[..., Server]):
+def test_models_retire_on_their_day(standin_with: Callable[..., Server]) -> None:
     before = standin_with(today=date(2026, 11, 30))
     after = standin_with(today=date(2026, 12, 1), openai_retired_model_status=400)
 
@@ -189,15 +198,15 @@ def test_models_retire_on_their_day(standin_with: Callable[..., Server]):
     assert code_of(gone) == (400, "model_not_found", None)
 
 
-def test_the_key_is_checked_before_the_body_and_quoted_masked(standin: Server):
+def test_the_key_is_checked_before_the_body_and_quoted_masked(standin: Server) -> None:
     problem = refusal(lambda: client_of(standin, api_key="sk-wrong-key-0815").images.generate(prompt="", model="x"))
 
     assert code_of(problem) == (401, "invalid_api_key", None)
-    assert "sk-wr" in problem.message and "0815" in problem.message
+    assert "sk-wr*" in problem.message
     assert "sk-wrong-key-0815" not in problem.message
 
 
-def test_every_answer_has_a_request_id_and_a_duration(client: openai.OpenAI, standin: Server):
+def test_every_answer_has_a_request_id_and_a_duration(client: openai.OpenAI, standin: Server) -> None:
     good = client.images.with_raw_response.generate(model=MODEL, prompt=FACE)
     bad = refusal(lambda: client.images.generate(model="no-such", prompt=FACE))
 
@@ -207,7 +216,7 @@ def test_every_answer_has_a_request_id_and_a_duration(client: openai.OpenAI, sta
     assert standin.bills()[0]["request_id"] == good.headers["x-request-id"]
 
 
-def test_images_per_minute_are_kept(standin_with: Callable[..., Server]):
+def test_images_per_minute_are_kept(standin_with: Callable[..., Server]) -> None:
     client = client_of(standin_with(openai_images_per_minute=5))
     client.images.generate(model=MODEL, prompt=FACE, n=4, quality="low")
 
@@ -220,7 +229,7 @@ def test_images_per_minute_are_kept(standin_with: Callable[..., Server]):
     assert 50 <= int(problem.response.headers["retry-after"]) <= 60
 
 
-def test_requests_per_minute_show_in_the_headers(standin_with: Callable[..., Server]):
+def test_requests_per_minute_show_in_the_headers(standin_with: Callable[..., Server]) -> None:
     client = client_of(standin_with(openai_requests_per_minute=2))
     first = client.models.with_raw_response.list()
     for _ in range(2):
@@ -233,7 +242,7 @@ def test_requests_per_minute_show_in_the_headers(standin_with: Callable[..., Ser
     assert code_of(problem) == (429, "rate_limit_exceeded", None)
 
 
-def test_what_the_package_retries_by_itself_is_seen(standin: Server):
+def test_what_the_package_retries_by_itself_is_seen(standin: Server) -> None:
     standin.fault("openai", "500_server_error", times=2)
     client_of(standin, max_retries=2).responses.create(model="gpt-6-luna", input="hello")
 
@@ -243,9 +252,11 @@ def test_what_the_package_retries_by_itself_is_seen(standin: Server):
     assert [bill["stainless_retry_count"] for bill in standin.bills()] == ["2"]
 
 
-def test_a_script_is_about_the_wish_and_always_the_same(client: openai.OpenAI):
+def test_a_script_is_about_the_wish_and_always_the_same(client: openai.OpenAI) -> None:
     wish = "Write a short script about the harbour tour."
-    first = client.responses.create(model="gpt-6-luna", input=wish, instructions="Speak warmly.", max_output_tokens=600, store=False)
+    first = client.responses.create(
+        model="gpt-6-luna", input=wish, instructions="Speak warmly.", max_output_tokens=600, store=False
+    )
     again = client.responses.create(model="gpt-6-luna", input=[{"role": "user", "content": wish}])
 
     assert first.status == "completed"
@@ -254,7 +265,7 @@ def test_a_script_is_about_the_wish_and_always_the_same(client: openai.OpenAI):
     assert first.output[0].type == "reasoning"
 
 
-def test_a_script_is_cut_at_the_asked_tokens(client: openai.OpenAI):
+def test_a_script_is_cut_at_the_asked_tokens(client: openai.OpenAI) -> None:
     response = client.responses.create(model="gpt-6-luna", input="the harbour", max_output_tokens=16)
 
     assert response.status == "incomplete"
@@ -263,7 +274,7 @@ def test_a_script_is_cut_at_the_asked_tokens(client: openai.OpenAI):
     assert response.usage is not None and response.usage.output_tokens == 16
 
 
-def test_chat_completions_still_answer(client: openai.OpenAI):
+def test_chat_completions_still_answer(client: openai.OpenAI) -> None:
     whole = client.chat.completions.create(model="gpt-6-luna", messages=[{"role": "user", "content": "the harbour"}])
     cut = client.chat.completions.create(
         model="gpt-6-luna", messages=[{"role": "user", "content": "the harbour"}], max_completion_tokens=5
@@ -278,7 +289,11 @@ def test_chat_completions_still_answer(client: openai.OpenAI):
     ("fault", "status", "seen"),
     [
         ("200_refusal", "completed", lambda r: r.output[-1].content[0].type == "refusal"),
-        ("200_incomplete_max_output_tokens", "incomplete", lambda r: r.incomplete_details.reason == "max_output_tokens"),
+        (
+            "200_incomplete_max_output_tokens",
+            "incomplete",
+            lambda r: r.incomplete_details.reason == "max_output_tokens",
+        ),
         ("200_incomplete_content_filter", "incomplete", lambda r: r.incomplete_details.reason == "content_filter"),
         ("200_failed_server_error", "failed", lambda r: r.error.code == "server_error" and r.output == []),
         ("200_failed_rate_limit_exceeded", "failed", lambda r: r.error.code == "rate_limit_exceeded"),
@@ -288,7 +303,7 @@ def test_chat_completions_still_answer(client: openai.OpenAI):
 )
 def test_texts_that_go_wrong_with_a_200(
     standin: Server, client: openai.OpenAI, fault: str, status: str, seen: Callable[[Any], bool]
-):
+) -> None:
     standin.fault("openai", fault)
     response = client.responses.create(model="gpt-6-luna", input="the harbour")
 
@@ -307,7 +322,7 @@ def test_texts_that_go_wrong_with_a_200(
         ("200_wrong_size", lambda data: Image.open(io.BytesIO(base64.b64decode(data[0]["b64_json"]))).size == (64, 64)),
     ],
 )
-def test_pictures_that_go_wrong_with_a_200(standin: Server, fault: str, seen: Callable[[Any], bool]):
+def test_pictures_that_go_wrong_with_a_200(standin: Server, fault: str, seen: Callable[[Any], bool]) -> None:
     standin.fault("openai", fault)
     with standin.http(headers={"authorization": "Bearer sk-standin"}) as http:
         answer = http.post("/openai/v1/images/generations", json={"model": MODEL, "prompt": FACE})
@@ -317,7 +332,7 @@ def test_pictures_that_go_wrong_with_a_200(standin: Server, fault: str, seen: Ca
     assert len(standin.bills()) == 1
 
 
-def test_a_stream_may_end_in_an_error_after_the_200(standin: Server, client: openai.OpenAI):
+def test_a_stream_may_end_in_an_error_after_the_200(standin: Server, client: openai.OpenAI) -> None:
     standin.fault("openai", "200_stream_error")
 
     with pytest.raises(openai.APIError, match="could not be generated"):
@@ -328,7 +343,7 @@ def test_a_stream_may_end_in_an_error_after_the_200(standin: Server, client: ope
     ("method", "path", "status"),
     [("GET", "/openai/v1/images/generations", 405), ("POST", "/openai/v1/no/such", 404)],
 )
-def test_unknown_routes_answer_in_the_vendors_shape(standin: Server, method: str, path: str, status: int):
+def test_unknown_routes_answer_in_the_vendors_shape(standin: Server, method: str, path: str, status: int) -> None:
     with standin.http() as http:
         answer = http.request(method, path)
 
@@ -337,7 +352,7 @@ def test_unknown_routes_answer_in_the_vendors_shape(standin: Server, method: str
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.45, "450ms"), (1, "1s"), (59.2, "1m0s"), (360, "6m0s")])
-def test_durations_read_as_the_vendors(seconds: float, text: str):
+def test_durations_read_as_the_vendors(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
@@ -349,6 +364,6 @@ def test_durations_read_as_the_vendors(seconds: float, text: str):
         ("", "a small surprise"),
     ],
 )
-def test_the_topic_of_a_wish(wish: str, topic: str):
+def test_the_topic_of_a_wish(wish: str, topic: str) -> None:
     assert topic_of(wish) == topic
     assert topic in write_script(wish)

@@ -4,6 +4,7 @@ Counts (`usage`) are whole numbers under the vendor's units. Counts that belong 
 prefix `script`, because its price list is another one.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 
 from renderfleet_crds.avatar_render import AvatarRenderSpec
@@ -15,6 +16,8 @@ from renderfleet_crds.voice_job import VoiceJobSpec
 SCRIPT_PREFIX = "script"
 DEFAULT_SCRIPT_CHARACTERS = 2000
 LETTERS_PER_TOKEN = 4
+INSTRUCTION_TOKENS = 60
+"""What we tell the model before the user's prompt."""
 LETTERS_PER_SECOND = 15
 """English read aloud, about 150 words a minute."""
 UNKNOWN_AUDIO_SECONDS = 60
@@ -55,19 +58,19 @@ def estimate_usage(spec: RenderSpec, audio_seconds: float | None = None) -> dict
         case AvatarRenderSpec():
             width, height = (int(side) for side in spec.size.split("x"))
             tokens = OUTPUT_TOKENS_OF_SQUARE[spec.quality] * width * height // (1024 * 1024)
-            prompt_tokens = -(-len(spec.prompt) // LETTERS_PER_TOKEN)
+            prompt_tokens = math.ceil(len(spec.prompt) / LETTERS_PER_TOKEN)
             return {"images": spec.count, "inputTokens": prompt_tokens, "outputTokens": tokens * spec.count}
         case VoiceJobSpec(text=str() as text):
             return {"characters": len(text)}
         case VoiceJobSpec():
             script = {
-                "inputTokens": -(-len(spec.prompt or "") // LETTERS_PER_TOKEN) + 60,
+                "inputTokens": math.ceil(len(spec.prompt or "") / LETTERS_PER_TOKEN) + INSTRUCTION_TOKENS,
                 "outputTokens": DEFAULT_SCRIPT_CHARACTERS // LETTERS_PER_TOKEN,
             }
             return {"characters": DEFAULT_SCRIPT_CHARACTERS, **as_script_usage(script)}
         case VideoRenderSpec():
             seconds = audio_seconds or (len(spec.script) / LETTERS_PER_SECOND if spec.script else UNKNOWN_AUDIO_SECONDS)
-            whole = max(1, -(-int(seconds * 1000) // 1000))
-            return {"seconds": whole, "credits": max(1, -(-whole // SECONDS_PER_CREDIT))}
+            whole = max(1, math.ceil(seconds))
+            return {"seconds": whole, "credits": math.ceil(whole / SECONDS_PER_CREDIT)}
         case _:
             return {}

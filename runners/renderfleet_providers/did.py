@@ -1,7 +1,8 @@
 """D-ID: a picture and a recording become a talking video, as a job that is polled.
 
 connection refused, DNS, TLS                            VendorDown
-POST /talks: no answer after it had left, any 5xx       OutcomeUnknown: look_up() by correlation tells
+POST /talks: no answer after it had left, any 5xx       looked for among the talks: found, or VendorDown when it is not
+                                                        there; OutcomeUnknown when the list cannot be read
 reads: no answer, any 5xx                               VendorDown
 400, 403, 404, 415                                      InputRefused
 401                                                     KeyRefused
@@ -14,13 +15,15 @@ job error SourceError                                   TryAgain, once: our link
 job error UnknownError, VideoEnhanceError, others       VendorDown, once, credits returned
 job rejected                                            ContentRefused
 
-Options: `authScheme` basic-raw (default), basic-base64 or bearer; `secondsPerCredit` for estimates (default 15).
+Options: `authScheme` basic-raw (default), basic-base64 or bearer; `secondsPerCredit` for estimates (default 15);
+`lostJobSeconds`, how long a job is looked for when its creation was not answered (default 35).
 """
 
 import asyncio
 import base64
 import math
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,6 +61,10 @@ LOOK_UP_PAGE_SIZE = 100
 FREE_CALL_SECONDS = 30.0
 UPLOAD_SECONDS = 120.0
 DEFAULT_SECONDS_PER_CREDIT = 15
+DEFAULT_LOST_JOB_SECONDS = 35.0
+"""How long a job whose creation was not answered is looked for; the vendor's gateway holds a request about 29 s."""
+LOST_JOB_FIRST_PAUSE_SECONDS = 1.0
+LOST_JOB_LONGEST_PAUSE_SECONDS = 8.0
 
 _TALK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _AUDIO_SUFFIXES = {
@@ -78,10 +85,13 @@ class DID:
 
     def __init__(self, base_url: str, api_key: str, options: Mapping[str, str], timeout_seconds: float) -> None:
         self._timeout_seconds = timeout_seconds
-        seconds = options.get("secondsPerCredit", "")
-        self._seconds_per_credit = int(seconds) if seconds.isdigit() and int(seconds) else DEFAULT_SECONDS_PER_CREDIT
+        self._seconds_per_credit = int(_number(options.get("secondsPerCredit")) or DEFAULT_SECONDS_PER_CREDIT)
+        self._lost_job_seconds = _number(options.get("lostJobSeconds")) or DEFAULT_LOST_JOB_SECONDS
         headers = {"Authorization": authorization(api_key, options.get("authScheme", "basic-raw"))}
         self._http = vendor_client(base_url, headers=headers)
+
+    async def warm_up(self) -> None:
+        """Nothing to load."""
 
     async def aclose(self) -> None:
         """Close connections."""
@@ -121,8 +131,40 @@ class DID:
     async def start(self, order: VideoOrder, sources: VideoSources) -> VendorJobSeen:
         """Paid: create the talk. Raises VendorError.
 
-        Every field is sent always: the vendor fills a missing source_url with a demo face, and would charge for it.
+        When the vendor does not answer, its list of talks is asked before anybody else is: found is as good as answered,
+        and absent for long enough means that it was never taken, VendorDown. OutcomeUnknown is left for a vendor that
+        cannot be asked either.
         """
+        try:
+            return await self._create(order, sources)
+        except OutcomeUnknown as lost:
+            return await self._find_lost(order.correlation, lost)
+
+    async def _find_lost(self, correlation: str, lost: OutcomeUnknown) -> VendorJobSeen:
+        until = time.monotonic() + self._lost_job_seconds
+        pause = LOST_JOB_FIRST_PAUSE_SECONDS
+        while True:
+            await asyncio.sleep(min(pause, max(0.0, until - time.monotonic())))
+            pause = min(2 * pause, LOST_JOB_LONGEST_PAUSE_SECONDS)
+            last = time.monotonic() >= until
+            try:
+                found = await self.look_up(correlation)
+            except VendorError:
+                if last:
+                    raise lost from None
+                continue
+            if found is not None:
+                return found
+            if last:
+                raise VendorDown(
+                    lost.code,
+                    "D-ID did not answer, and its list of talks shows that it did not take the job",
+                    request_id=lost.request_id,
+                    http_status=lost.http_status,
+                ) from lost
+
+    async def _create(self, order: VideoOrder, sources: VideoSources) -> VendorJobSeen:
+        """Every field is sent always: the vendor fills a missing source_url with a demo face, and would charge for it."""
         body: dict[str, Any] = {
             "source_url": sources.image_url,
             "script": {"type": "audio", "audio_url": sources.audio_url},
@@ -292,6 +334,14 @@ def _as_read(error: VendorError) -> VendorError:
     if isinstance(error, OutcomeUnknown):
         return VendorDown(error.code, "D-ID failed by itself", http_status=error.http_status)
     return error
+
+
+def _number(option: str | None) -> float | None:
+    try:
+        number = float(option or "")
+    except ValueError:
+        return None
+    return number if 0 < number < math.inf else None
 
 
 def _safe_id(job_id: str) -> str:

@@ -94,6 +94,9 @@ class ElevenLabs:
         self._timeout_seconds = timeout_seconds
         self._http = vendor_client(base_url, headers={"xi-api-key": api_key}, body_limit_bytes=AUDIO_BODY_LIMIT_BYTES)
 
+    async def warm_up(self) -> None:
+        """Nothing to load."""
+
     async def aclose(self) -> None:
         """Close connections."""
         await self._http.aclose()

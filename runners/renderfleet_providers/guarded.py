@@ -95,9 +95,11 @@ _NOT_PUBLIC_V6 = [
 def is_public(address: IPAddress) -> bool:
     """Whether an address belongs to the internet at large; addresses that wrap another (mapped, 6to4, NAT64) do not."""
     if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            return False
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
-        return address.scope_id is None and address in _PUBLIC_V6 and not any(address in net for net in _NOT_PUBLIC_V6)
+        return address in _PUBLIC_V6 and not any(address in net for net in _NOT_PUBLIC_V6)
     return not any(address in net for net in _NOT_PUBLIC_V4)
 
 

@@ -4,6 +4,7 @@ whether the request had left when it failed.
 no connection            -> VendorDown       nothing was sent, nothing can be charged
 failed after it had left -> OutcomeUnknown   for a call that costs money
                          -> VendorDown       for a read, which may be repeated
+an endless body          -> BrokenAnswer     it did answer
 
 Neither the SDK's nor the transport's own retries are used: an attempt is the operator's to spend.
 """
@@ -17,7 +18,7 @@ from typing import Any, cast
 
 import httpx2
 
-from .errors import OutcomeUnknown, VendorDown
+from .errors import BrokenAnswer, OutcomeUnknown, VendorDown
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 JSON_BODY_LIMIT_BYTES = 1 << 20
@@ -121,9 +122,12 @@ async def paid_call(vendor: str, total_seconds: float, *wrappers: type[Exception
         async with asyncio.timeout(total_seconds):
             yield
     except lost_in_transit as lost:
+        code = _lost_code(lost, "answer_lost")
+        if code == "body_too_large":
+            raise BrokenAnswer(code, f"{vendor}'s answer is too long to be real", retry_limit=1) from lost
         if call.left:
             raise OutcomeUnknown(
-                _lost_code(lost, "answer_lost"),
+                code,
                 f"{vendor} was called, but no complete answer came; it may have been charged",
             ) from lost
         raise _unreachable(vendor, lost) from lost

@@ -10,6 +10,7 @@ no answer after it had left, 504, 524                 OutcomeUnknown
 401, 403                                              KeyRefused
 429 else                                              Throttled, for Retry-After or "try again in"
 408, 409, 500, 502, 503, 520-523, HTML                VendorDown
+slow_down, whatever its status                        Throttled
 200 without a usable picture or text                  BrokenAnswer, charged; one more try
 
 Options: `model` (pictures), `scriptModel`, `organization`, `project`.
@@ -23,6 +24,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import date
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from renderfleet_crds.contract import Charged
@@ -111,6 +113,10 @@ class OpenAI:
                 http_client=self._http,
             )
         return self._made_sdk
+
+    async def warm_up(self) -> None:
+        """Load the openai package, a second's work, in a thread."""
+        await asyncio.to_thread(import_module, "openai")
 
     @asynccontextmanager
     async def _paid(self) -> AsyncIterator[None]:
@@ -241,6 +247,8 @@ def classify(status: int, body: Any, headers: Mapping[str, str]) -> VendorError:
         return made(ContentRefused, f"OpenAI's safety system refused this{_categories(error)}; change the prompt")
     if raw_code in _MONEY_CODES or kind == "insufficient_quota":
         return made(OutOfCredit, "the OpenAI account is out of credit or over its spend limit")
+    if raw_code == "slow_down" or kind == "rate_limit_error":  # once a 503, now a 429
+        return made(Throttled, "OpenAI asks to grow more slowly", retry_after_seconds=pause)
     match status:
         case 504 | 524:
             return made(OutcomeUnknown, "OpenAI's gateway gave up waiting; the call may have been charged")
@@ -362,13 +370,16 @@ def read_script(body: bytes, request_id: str | None) -> ScriptAnswer:
     if status == "failed":
         error = answer.get("error")
         code = as_code(error.get("code") if isinstance(error, dict) else None, "script_failed")
+        charged = Charged.YES if usage.get("outputTokens") else Charged.NO
         match code:
             case "server_error":
-                raise VendorDown(code, "OpenAI failed while it wrote the script", request_id=request_id)
+                raise VendorDown(
+                    code, "OpenAI failed while it wrote the script", charged=charged, request_id=request_id
+                )
             case "rate_limit_exceeded":
-                raise Throttled(code, "OpenAI's rate limit is reached", request_id=request_id)
+                raise Throttled(code, "OpenAI's rate limit is reached", charged=charged, request_id=request_id)
             case _:
-                raise InputRefused(code, "OpenAI could not write this script", request_id=request_id)
+                raise InputRefused(code, "OpenAI could not write this script", charged=charged, request_id=request_id)
     if status in ("cancelled", "in_progress", "queued"):
         raise TryAgain(f"script_{status}", "OpenAI did not finish the script", request_id=request_id)
     text = "".join(str(part.get("text") or "") for part in parts if part.get("type") == "output_text").strip()
@@ -385,6 +396,8 @@ def shorten(text: str, max_characters: int) -> str:
     ends = [found.end() for found in re.finditer(r"[.!?…。！？](?=\s|$)", head)]
     if ends:
         return head[: ends[-1]]
+    if text[max_characters].isspace() or head[-1].isspace():
+        return head.rstrip()
     return head.rsplit(None, 1)[0] if " " in head else head
 
 

@@ -28,6 +28,10 @@ class Adapter(Protocol):
 
     def __init__(self, base_url: str, api_key: str, options: Mapping[str, str], timeout_seconds: float) -> None: ...
 
+    async def warm_up(self) -> None:
+        """Load whatever a paid call needs: nothing slow may stand between a claim and its call."""
+        ...
+
     async def probe(self) -> Health:
         """Ask something free that needs the key. Raises VendorError."""
         ...

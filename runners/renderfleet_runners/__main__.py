@@ -2,6 +2,7 @@
 
 RENDERFLEET_TASK                        the Task as JSON
 RENDERFLEET_TERMINATION_MESSAGE_PATH    where the result goes besides the run record (default: Kubernetes' path)
+RENDERFLEET_WAIT_FOR_OTHER_SECONDS      how long another process that holds the claim is given to finish (default 60)
 """
 
 import os
@@ -11,6 +12,7 @@ import time
 STARTED = time.monotonic()
 
 VERSION = "0.1.0"
+WAIT_FOR_OTHER_ENV = "RENDERFLEET_WAIT_FOR_OTHER_SECONDS"
 TERMINATION_PATH_ENV = "RENDERFLEET_TERMINATION_MESSAGE_PATH"
 
 
@@ -23,6 +25,9 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         return 0 if sys.argv[1] in ("-h", "--help") else 64
 
+    # Looking for pydantic plugins means reading the metadata of every installed package; we have none.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
     import asyncio
 
     from renderfleet_crds.contract import TASK_ENV, TERMINATION_MESSAGE_PATH
@@ -32,7 +37,8 @@ def main() -> int:
     termination_path = os.environ.get(TERMINATION_PATH_ENV, TERMINATION_MESSAGE_PATH)
     # Taken out, so that no tool we start inherits signed addresses and prompts.
     task_text = os.environ.pop(TASK_ENV, "")
-    return asyncio.run(run_task(task_text, termination_path, STARTED))
+    wait_for_other_seconds = float(os.environ.get(WAIT_FOR_OTHER_ENV, "60"))
+    return asyncio.run(run_task(task_text, termination_path, STARTED, wait_for_other_seconds))
 
 
 if __name__ == "__main__":

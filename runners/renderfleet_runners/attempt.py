@@ -4,6 +4,7 @@ the record has a result           -> report it as ours
 stopped before the claim          -> Disrupted, nothing written: a replacement pod starts from the beginning
 the claim is ours                 -> pay; the answer is noted at once, then stored until the deadline
 stopped while the vendor works    -> wait for the answer as long as the grace allows, then say "unknown"
+stopped while storing             -> the same, then say "paid and not stored"
 the claim is another's            -> wait for its result; else find the vendor's answer; else say "unknown"
 """
 
@@ -29,7 +30,7 @@ from renderfleet_crds.contract import (
 )
 from renderfleet_providers.errors import VendorError
 
-from .clock import Deadline
+from .clock import Deadline, Stop
 from .errors import (
     BadInput,
     Disrupted,
@@ -50,10 +51,14 @@ T = TypeVar("T")
 
 REPORT_RESERVE_SECONDS = 5.0
 """Kept back from the deadline and from the grace to write the record and the termination message."""
+LAST_RESERVE_SECONDS = 1.0
+"""The part of it that is for the termination message alone."""
+CLAIM_SECONDS = 15.0
+"""Longest try to write the claim. It is not given up half-way when stopped, so it must fit into the grace."""
 NOTE_SECONDS = 10.0
 """Longest try to write accepted.json before going on: storing the answer itself matters more."""
-WAIT_FOR_OTHER_SECONDS = 60.0
-"""How long the claim's holder is given to finish before its answer is looked for at the vendor."""
+SHORTEST_CALL_SECONDS = 5.0
+"""With less time than this left, nothing is claimed: the call would only be cut off and its outcome be unknown."""
 LOOK_AGAIN_SECONDS = 1.0
 
 
@@ -68,10 +73,10 @@ class Attempt:
     """A folder of its own."""
     deadline: Deadline
     """By then the report must be written."""
-    stop: asyncio.Event
-    """Set when the pod is being ended."""
+    stop: Stop
     log: "FilteringBoundLogger"
-    wait_for_other_seconds: float = WAIT_FOR_OTHER_SECONDS
+    wait_for_other_seconds: float
+    """How long the claim's holder is given to finish before its answer is looked for at the vendor."""
     charged: Charged = Charged.NO
     """What is known about money so far."""
     partial: dict[str, Any] = field(default_factory=dict)
@@ -168,14 +173,14 @@ class PaidStage(ABC, Generic[A]):
 async def run_paid_stage(attempt: Attempt, stage: PaidStage[Any]) -> tuple[StageResult, ExitCode]:
     """Run the stage to its report. Never raises for what a vendor, storage or a user can cause."""
     try:
-        known = await attempt.record.read_result()
+        known = await attempt.unless_stopped(attempt.record.read_result())
         if known is not None:
             attempt.log.info("result found in the record")
             return known, exit_code_of(known)
-        await attempt.unless_stopped(_before(attempt.deadline, stage.prepare()))
-        if attempt.stop.is_set():
-            raise Disrupted
-        mine = await attempt.record.claim(attempt.deadline.within(WAIT_FOR_OTHER_SECONDS))
+        await attempt.unless_stopped(before(attempt.deadline, stage.prepare()))
+        if attempt.deadline.earlier(REPORT_RESERVE_SECONDS).seconds_left() < SHORTEST_CALL_SECONDS:
+            raise StageTimeout
+        mine = await attempt.record.claim(attempt.deadline.within(CLAIM_SECONDS))
     except (StageError, VendorError) as early:
         # Before the claim nothing was paid, and the record belongs to whoever gets the claim.
         result = report(attempt, early)
@@ -189,32 +194,47 @@ async def run_paid_stage(attempt: Attempt, stage: PaidStage[Any]) -> tuple[Stage
 
 async def _pay_and_deliver(attempt: Attempt, stage: PaidStage[A]) -> StageResult:
     try:
-        if attempt.stop.is_set():
+        if attempt.stop.is_told:
             raise Disrupted
-        answer = await _answer_despite_stop(attempt, stage.call())
+        try:
+            answer = await _see_through(attempt, stage.call(), REPORT_RESERVE_SECONDS)
+        except TimeIsUp as up:
+            raise AnswerNotAwaited(up.code) from up
         attempt.charged = Charged.YES
-        return await _before(attempt.deadline, stage.deliver(answer))
+        return await _see_through(attempt, stage.deliver(answer), REPORT_RESERVE_SECONDS)
     except (StageError, VendorError) as failed:
         return report(attempt, failed)
+    except BaseException:
+        if attempt.charged is Charged.NO:
+            attempt.charged = Charged.UNKNOWN  # a defect of ours may have struck after the vendor was paid
+        raise
 
 
-async def _answer_despite_stop(attempt: Attempt, call: Coroutine[Any, Any, A]) -> A:
-    """The paid answer. When stopped meanwhile it is still waited for, as long as the grace lasts."""
-    calling = asyncio.ensure_future(call)
+async def _see_through(attempt: Attempt, work: Coroutine[Any, Any, T], reserve_seconds: float) -> T:
+    """Finish work that is worth money, even when stopped, as long as deadline and grace allow. Raises TimeIsUp."""
+    working = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(attempt.stop.wait())
-    enough = attempt.deadline.earlier(REPORT_RESERVE_SECONDS)
+    enough = attempt.deadline.earlier(reserve_seconds)
     try:
-        await asyncio.wait({calling, stopping}, timeout=enough.seconds_left(), return_when=asyncio.FIRST_COMPLETED)
-        if not calling.done() and stopping.done():
-            attempt.log.warning("stopped while the vendor works; waiting for its answer")
-            grace = max(0.0, attempt.task.grace_seconds - REPORT_RESERVE_SECONDS)
-            await asyncio.wait({calling}, timeout=enough.within(grace).seconds_left())
-        if calling.done():
-            return calling.result()
-        raise AnswerNotAwaited("stopped_during_call" if attempt.stop.is_set() else "deadline_exceeded")
+        if not attempt.stop.is_told:
+            await asyncio.wait({working, stopping}, timeout=enough.seconds_left(), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done() and attempt.stop.is_told:
+            grace = attempt.stop.deadline(attempt.task.grace_seconds).earlier(reserve_seconds)
+            attempt.log.warning("stopped; finishing what is paid for", seconds=round(grace.seconds_left(), 1))
+            await asyncio.wait({working}, timeout=min(enough.seconds_left(), grace.seconds_left()))
+        if working.done():
+            return working.result()
+        raise TimeIsUp("stopped" if attempt.stop.is_told else "deadline_exceeded")
     finally:
         await _end(stopping)
-        await _end(calling)
+        await _end(working)
+
+
+class TimeIsUp(OwnFault):
+    """What was paid for could not be stored in time."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code, "the runner had to end before what was paid for was stored")
 
 
 class AnswerNotAwaited(StageError):
@@ -231,7 +251,7 @@ async def _after_a_lost_claim(attempt: Attempt, stage: PaidStage[A]) -> tuple[St
     try:
         patience = attempt.deadline.earlier(REPORT_RESERVE_SECONDS).within(attempt.wait_for_other_seconds)
         accepted = None
-        while patience.seconds_left() > 0 and not attempt.stop.is_set():
+        while patience.seconds_left() > 0 and not attempt.stop.is_told:
             result = await attempt.record.read_result()
             if result is not None:
                 return result, exit_code_of(result)
@@ -242,11 +262,11 @@ async def _after_a_lost_claim(attempt: Attempt, stage: PaidStage[A]) -> tuple[St
                 await asyncio.wait_for(attempt.stop.wait(), min(LOOK_AGAIN_SECONDS, patience.seconds_left()))
         if accepted is not None:
             attempt.charged = Charged.YES
-        answer = await _before(attempt.deadline, stage.find(await attempt.record.read_claim(), accepted))
+        answer = await before(attempt.deadline, stage.find(await attempt.record.read_claim(), accepted))
         if answer is not None:
             attempt.log.info("the other process's answer was found at the vendor")
             attempt.charged = Charged.YES
-            found = await _before(attempt.deadline, stage.deliver(answer))
+            found = await before(attempt.deadline, stage.deliver(answer))
             return await _finish(attempt, found)
     except (StageError, VendorError) as failed:
         attempt.log.warning("looking for the other process's answer failed", code=failed.code)
@@ -262,7 +282,7 @@ async def _after_a_lost_claim(attempt: Attempt, stage: PaidStage[A]) -> tuple[St
 
 async def _finish(attempt: Attempt, result: StageResult) -> tuple[StageResult, ExitCode]:
     try:
-        counted = await attempt.record.finish(result)
+        counted = await _see_through(attempt, attempt.record.finish(result), LAST_RESERVE_SECONDS)
     except OwnFault as fault:
         attempt.log.error("result record not written", code=fault.code)
         counted = result
@@ -283,7 +303,8 @@ def report(attempt: Attempt, error: StageError | VendorError) -> StageResult:
     return result.model_copy(update=attempt.partial)
 
 
-async def _before(deadline: Deadline, work: Awaitable[T]) -> T:
+async def before(deadline: Deadline, work: Awaitable[T]) -> T:
+    """Do `work` by then. Raises StageTimeout."""
     try:
         async with asyncio.timeout(deadline.seconds_left()):
             return await work

@@ -31,6 +31,7 @@ class AvatarStage(PaidStage[Pictures]):
 
     async def prepare(self) -> None:
         """Fetch and check the picture to be edited, if there is one."""
+        await self._adapter.warm_up()
         if not self.attempt.has_input("base"):
             return
         given = self.attempt.input("base")

@@ -1,5 +1,6 @@
 """Deadlines, as a point in time that is handed on, so that nested work can never be given more than is left."""
 
+import asyncio
 import time
 from dataclasses import dataclass
 
@@ -26,3 +27,30 @@ class Deadline:
     def within(self, seconds: float) -> "Deadline":
         """This one, or `seconds` from now when that is sooner."""
         return Deadline(min(self.at, time.monotonic() + seconds))
+
+
+class Stop:
+    """Whether and when the pod was told to end."""
+
+    def __init__(self) -> None:
+        self._told = asyncio.Event()
+        self._at = 0.0
+
+    def tell(self) -> None:
+        """SIGTERM has come. Later ones change nothing: the grace counts from the first."""
+        if not self._told.is_set():
+            self._at = time.monotonic()
+            self._told.set()
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it has come."""
+        return self._told.is_set()
+
+    async def wait(self) -> None:
+        """Until it comes."""
+        await self._told.wait()
+
+    def deadline(self, grace_seconds: float) -> Deadline:
+        """When SIGKILL follows. Only meaningful once told."""
+        return Deadline(self._at + grace_seconds)

@@ -23,17 +23,15 @@ from renderfleet_crds.contract import (
 )
 from renderfleet_providers.errors import VendorError
 
-from .attempt import REPORT_RESERVE_SECONDS, Attempt, PaidStage, report, run_paid_stage
-from .clock import Deadline
+from .attempt import Attempt, PaidStage, report, run_paid_stage
+from .clock import Deadline, Stop
 from .errors import StageError, exit_code_of
 from .logs import set_up, strike_out
 from .record import RunRecord
 from .storage import Storage
 
-SHORTEST_USEFUL_SECONDS = 2 * REPORT_RESERVE_SECONDS
 
-
-async def run_task(task_text: str, termination_path: str, started: float) -> int:
+async def run_task(task_text: str, termination_path: str, started: float, wait_for_other_seconds: float) -> int:
     """Run one stage attempt and report it. `started` is the monotonic time of the process's start."""
     log = set_up()
     try:
@@ -60,10 +58,10 @@ async def run_task(task_text: str, termination_path: str, started: float) -> int
         trace_id=task.trace_id,
     )
     log.info("runner started", start_seconds=round(time.monotonic() - started, 3))
-    stop = asyncio.Event()
+    stop = Stop()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.tell)
     deadline = Deadline(started + task.deadline_seconds)
     storage = Storage(task.record.claim_put.startswith("https:"))
     with tempfile.TemporaryDirectory(prefix="renderfleet-", ignore_cleanup_errors=True) as work:
@@ -75,6 +73,7 @@ async def run_task(task_text: str, termination_path: str, started: float) -> int
             deadline=deadline,
             stop=stop,
             log=log,
+            wait_for_other_seconds=wait_for_other_seconds,
         )
         try:
             result, code = await _run_stage(attempt)

@@ -15,11 +15,10 @@ from renderfleet_crds.contract import (
     VideoFinalizeParams,
     VideoStartParams,
 )
-from renderfleet_providers.errors import OutcomeUnknown, VendorDown, VendorError
 from renderfleet_providers.guarded import AddressRefused, FetchFailed, GuardedClient, StatusRefused, TooLarge
 from renderfleet_providers.ports import TalkingVideoMaker, VendorJobSeen, VideoOrder, VideoSources
 
-from .attempt import Attempt, PaidStage, cannot, report
+from .attempt import REPORT_RESERVE_SECONDS, Attempt, PaidStage, before, cannot, report
 from .errors import BadInput, BrokenMedia, LinkExpired, OwnFault, StageError, exit_code_of
 from .media import Kind, NotMedia, index_is_in_front, kind_of, listen, move_index_to_front, probe, still
 from .pictures import MIN_SIDE_PX, check_picture
@@ -31,8 +30,6 @@ FETCH_SECONDS = 300.0
 LONGEST_AUDIO_SECONDS = 600.0
 """What D-ID takes for a talk."""
 LENGTH_TOLERANCE_SECONDS = 0.2
-LOST_ANSWER_LOOKS_SECONDS = (1.0, 2.0, 4.0, 8.0, 10.0, 10.0)
-"""Pauses before looking for a lost job. Together longer than the vendor's gateway (about 29 s) holds a request."""
 AUDIO_KINDS = {Kind.MP3, Kind.WAV, Kind.FLAC, Kind.MP4}
 REDIRECTS = 3
 
@@ -96,35 +93,15 @@ class VideoStartStage(PaidStage[VendorJobSeen]):
             stitch=params.stitch,
             callback_url=params.callback_url,
         )
+        await self._adapter.warm_up()
         self._sources = await self._maker.place_sources(self._order)
 
     async def call(self) -> VendorJobSeen:
-        """Paid. A lost answer is looked for at the vendor before anybody is told that it is unknown."""
+        """Paid."""
         assert self._order is not None and self._sources is not None
-        try:
-            job = await self._maker.start(self._order, self._sources)
-        except OutcomeUnknown as lost:
-            job = await self._find_lost(lost)
+        job = await self._maker.start(self._order, self._sources)
         await self.answered(accepted_now(vendor_job_id=job.job_id))
         return job
-
-    async def _find_lost(self, lost: OutcomeUnknown) -> VendorJobSeen:
-        looked = False
-        for pause in LOST_ANSWER_LOOKS_SECONDS:
-            await asyncio.sleep(pause)
-            try:
-                found = await self._maker.look_up(self._params.correlation)
-            except VendorError as failed:
-                looked = False
-                self.attempt.log.warning("look-up failed", code=failed.code)
-                continue
-            looked = True
-            if found is not None:
-                self.attempt.log.info("lost answer found at the vendor")
-                return found
-        if not looked:
-            raise lost
-        raise VendorDown(lost.code, "the vendor did not answer, and its list shows that it did not take the job")
 
     async def find(self, claim: ClaimRecord | None, accepted: AcceptedRecord | None) -> VendorJobSeen | None:
         """The job by its noted id, else by our correlation."""
@@ -180,10 +157,12 @@ async def _check_audio(attempt: Attempt, file: Path) -> str:
 async def finalize(attempt: Attempt, params: VideoFinalizeParams) -> tuple[StageResult, ExitCode]:
     """Run FINALIZE to its report. It pays nothing and does the same each time, so it needs no claim."""
     try:
-        known = await attempt.record.read_result()
+        known = await attempt.unless_stopped(attempt.record.read_result())
         if known is not None:
             return known, exit_code_of(known)
-        result = await attempt.unless_stopped(_fetch_check_store(attempt, params))
+        result = await attempt.unless_stopped(
+            before(attempt.deadline.earlier(REPORT_RESERVE_SECONDS), _fetch_check_store(attempt, params))
+        )
     except StageError as failed:
         result = report(attempt, failed)
         return result, exit_code_of(result)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from renderfleet_crds.contract import AcceptedRecord, ClaimRecord, StageResult, VoiceParams
 from renderfleet_providers.costs import as_script_usage
-from renderfleet_providers.ports import ScriptWriter, Speaker, Speech, SpeechOrder
+from renderfleet_providers.ports import Adapter, ScriptWriter, Speaker, Speech, SpeechOrder
 
 from .attempt import Attempt, PaidStage, cannot
 from .errors import BadInput, BrokenMedia, OwnFault
@@ -43,7 +43,7 @@ class VoiceStage(PaidStage[Spoken]):
         if not isinstance(self._adapter, Speaker):
             raise cannot("speak")
         self._speaker: Speaker = self._adapter
-        self._script_adapter = None
+        self._script_adapter: Adapter | None = None
         self._writer: ScriptWriter | None = None
         if params.text is None:
             seconds = attempt.call_seconds(task.script_provider.call_timeout_seconds if task.script_provider else 0)
@@ -57,6 +57,9 @@ class VoiceStage(PaidStage[Spoken]):
         if not (self._params.text or "").strip() and not (self._params.prompt or "").strip():
             raise BadInput("nothing_to_say", "there is neither a text nor a prompt")
         _mp3_settings(self._params.output_format)
+        for adapter in (self._adapter, self._script_adapter):
+            if adapter is not None:
+                await adapter.warm_up()
 
     async def call(self) -> Spoken:
         """Paid: script, then speech."""

@@ -239,7 +239,7 @@ class Runner:
 
     def wait(self, seconds: float = 90) -> Ended:
         """Its end."""
-        _, logs = self.process.communicate(timeout=seconds)
+        logs, _ = self.process.communicate(timeout=seconds)
         message = self.termination_path.read_text() if self.termination_path.exists() else ""
         result = StageResult.model_validate_json(message) if message else None
         return Ended(self.process.returncode, result, message, logs)
@@ -267,7 +267,8 @@ class Bench:
 
     def provider(self, vendor: Vendor, **changes: Any) -> ProviderAccess:
         """Access with a key file that exists."""
-        given = {"key_file": str(self.keys_folder / vendor.value), **changes}
+        options = {"lostJobSeconds": "1"} if vendor is Vendor.DID else {}
+        given = {"key_file": str(self.keys_folder / vendor.value), "options": options, **changes}
         return self.standin.provider(vendor, **given)
 
     def slot(self, uid: str, name: str, content_type: str, max_bytes: int = 50_000_000) -> OutputSlot:

@@ -1,10 +1,14 @@
 """Runners and adapters against the stand-in and a real S3 server, over real HTTP. No Kubernetes."""
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
-from tests.support.wire import Bench, ObjectStore, Standin, object_store_process, standin_process
+from tests.support.wire import KEYS, VOICE_ID, Bench, ObjectStore, Standin, object_store_process, standin_process
+
+from renderfleet_crds.contract import Vendor
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +36,19 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
 def bench(tmp_path: Path, standin: Standin, store: ObjectStore) -> Bench:
     """Makes tasks and runs them."""
     return Bench(tmp_path, standin, store)
+
+
+@pytest.fixture(scope="session")
+def talk_files(tmp_path_factory: pytest.TempPathFactory, shared_standin: Standin) -> tuple[Path, Path]:
+    """A portrait and a short recording, as the vendors make them."""
+    folder = tmp_path_factory.mktemp("talk")
+    url = f"{shared_standin.base_url}/openai/v1/images/generations"
+    headers = {"authorization": f"Bearer {KEYS[Vendor.OPENAI]}"}
+    asked = {"model": "gpt-image-2.6-flare", "prompt": "a guide", "quality": "low", "size": "1024x1024"}
+    drawn = httpx2.post(url, headers=headers, json=asked, timeout=60).json()
+    (folder / "face.png").write_bytes(base64.b64decode(drawn["data"][0]["b64_json"]))
+    url = f"{shared_standin.base_url}/elevenlabs/v1/text-to-speech/{VOICE_ID}?output_format=mp3_22050_32"
+    headers = {"xi-api-key": KEYS[Vendor.ELEVENLABS]}
+    spoken = httpx2.post(url, headers=headers, json={"text": "Hello there, dear guests."}, timeout=60)
+    (folder / "hello.mp3").write_bytes(spoken.content)
+    return folder / "face.png", folder / "hello.mp3"

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from renderfleet_cluster.say import line
 from renderfleet_faults.lab import Lab, lab, machine
 from renderfleet_faults.manager import RESYNC_SECONDS
-from renderfleet_faults.oracle import Finding, Golden, Verdict, judge, judge_golden, must_be_reached
+from renderfleet_faults.oracle import Finding, Golden, Verdict, judge, judge_golden, must_be_reached, rest_begins
 from renderfleet_faults.report import crash_table, troubles
 from renderfleet_faults.scenarios import PATIENCE_SECONDS, SCENARIOS, Scenario, Trial, tenant_ready
 from renderfleet_faults.traps import WRITES, Fault, Point, Trap
@@ -24,23 +24,25 @@ from renderfleet_faults.traps import WRITES, Fault, Point, Trap
 GOLDEN_RUNS = 3
 QUIET_SECONDS = 60.0
 QUICK_QUIET_SECONDS = 5.0
+AT_REST_SECONDS = RESYNC_SECONDS + 2.0
+"""An operator that wrote nothing for longer than a round of its own has nothing left to report."""
 AT_A_TIME = 6
 """Stories in flight at once while the operator lives."""
 RUNNERS_AT_A_TIME = 3
 _DEATHS = (Fault.DIE_BEFORE, Fault.DIE_AFTER)
-_SETTINGS = {"RENDERFLEET_LOG_LEVEL": "INFO"}
 
 
 @dataclass
 class Run:
-    """A story that was played, and how far its judgement has got."""
+    """A story that was played."""
 
     scenario: Scenario
     trial: Trial
     trap: Trap | None = None
+    steps: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
-    over_at: float = 0.0
-    """Monotonic; from then on nothing may be written for it."""
+    ended_at: float = 0.0
+    """Monotonic."""
     trouble: list[str] = field(default_factory=list)
 
 
@@ -73,72 +75,42 @@ class CrashSweep:
         self._lab = the_lab
         self._chosen = chosen
         self._quiet_seconds = quiet_seconds
-        self._goldens: dict[str, Golden] = {}
 
     async def run(self, *, every: int = 1) -> Result:
         """All of it. `every` takes only each n-th point, for a short run."""
-        the_lab = self._lab
-        golden_runs = await self._golden_runs()
-        deaths = await self._deaths(self._death_points()[::every])
-        losses = await self._losses(self._loss_points()[::every])
-        line(f"quiet for {self._quiet_seconds:.0f} s: nothing may be written")
-        for run in [*golden_runs, *deaths, *losses]:
-            run.over_at = max(run.over_at, await the_lab.settled(run.trial.subject))
-        began = time.monotonic()
-        await asyncio.sleep(self._quiet_seconds)
-        for run in golden_runs:
-            late = self._late(run)
-            if late:
-                golden = self._goldens[run.scenario.name]
-                more = [*golden.problems, *(f"{what} after the end" for what in late)]
-                self._goldens[run.scenario.name] = Golden(golden.state, golden.sure, golden.most, golden.seconds, more)
-        verdicts = [await self._verdict(run) for run in [*deaths, *losses]]
-        stray = [one.what for one in the_lab.api_proxy.writes(since=began) if one.subject is None]
-        the_lab.backends.check()
-        the_lab.manager.check()
+        golden_runs = await self._undisturbed()
+        most = {scenario.name: _most(golden_runs, scenario) for scenario in self._chosen}
+        deaths = await self._deaths(_death_points(self._chosen, most)[::every])
+        losses = await self._losses(_loss_points(self._chosen, most)[::every])
+        began = await self._quiet([*golden_runs, *deaths, *losses])
+        goldens = {scenario.name: await self._golden(golden_runs, scenario) for scenario in self._chosen}
+        verdicts = [await self._verdict(run, goldens[run.scenario.name]) for run in [*deaths, *losses]]
         return Result(
-            self._goldens,
-            verdicts,
-            stray,
-            the_lab.node.faults,
-            the_lab.manager.complaints(),
-            the_lab.manager.start_seconds,
+            goldens=goldens,
+            verdicts=verdicts,
+            stray_writes=[one.what for one in self._lab.api_proxy.writes(since=began) if one.subject is None],
+            faults_of_the_harness=self._lab.node.faults,
+            complaints=self._lab.manager.complaints(),
+            start_seconds=self._lab.manager.start_seconds,
         )
 
-    # Undisturbed
-
-    async def _golden_runs(self) -> list[Run]:
+    async def _undisturbed(self) -> list[Run]:
         line(f"undisturbed: {len(self._chosen)} stories, {GOLDEN_RUNS} times each")
-        runs = [await self._new_run(scenario) for scenario in self._chosen for _ in range(GOLDEN_RUNS)]
+        runs = await self._prepared([(scenario, None) for scenario in self._chosen for _ in range(GOLDEN_RUNS)])
         await self._play_many(runs)
+        if stuck := {run.scenario.name: run.trouble for run in runs if run.trouble}:
+            raise RuntimeError(f"stories do not come to their ends even undisturbed: {stuck}")
+        await self._lab.settled([run.trial.subject for run in runs], AT_REST_SECONDS)
+        for run in runs:
+            run.steps = self._lab.traps.counts(run.trial.subject)
         for scenario in self._chosen:
-            mine = [run for run in runs if run.scenario is scenario]
-            if failed := [problem for run in mine for problem in run.trouble]:
-                raise RuntimeError(f"{scenario.name} does not come to its end even undisturbed: {failed}")
-            for run in mine:
-                run.over_at = await self._lab.settled(run.trial.subject)
-            found = [await self._lab.finding(run.trial, [], run.seconds) for run in mine]
-            steps = [self._lab.traps.counts(run.trial.subject) for run in mine]
-            golden = self._goldens[scenario.name] = judge_golden(found, steps, scenario.paid)
-            line(
-                f"  {scenario.name}: {golden.most.get(WRITES, 0)} writes, {_lines(golden)} lines, {golden.seconds:.1f} s"
-            )
+            steps = _most(runs, scenario)
+            seconds = max(run.seconds for run in runs if run.scenario is scenario)
+            line(f"  {scenario.name}: {steps.get(WRITES, 0)} writes, {_line_count(steps)} lines, {seconds:.1f} s")
         return runs
 
-    # With deaths
-
-    def _death_points(self) -> list[tuple[Scenario, Point]]:
-        return [
-            (scenario, Point(WRITES, number, fault))
-            for scenario in self._chosen
-            for number in range(1, self._goldens[scenario.name].most.get(WRITES, 0) + 1)
-            for fault in _DEATHS
-        ]
-
     async def _deaths(self, points: Sequence[tuple[Scenario, Point]]) -> list[Run]:
-        runs = [await self._new_run(scenario, point) for scenario, point in points]
-        for run in runs:
-            await self._tenant_is_there(run)
+        runs = await self._prepared(points)
         line(f"deaths: {len(runs)} points, one after the other")
         begin = time.monotonic()
         for number, run in enumerate(runs, start=1):
@@ -153,58 +125,62 @@ class CrashSweep:
         playing = asyncio.create_task(self._play(run))
         falling = asyncio.create_task(sprung.wait())
         await asyncio.wait({playing, falling}, return_when=asyncio.FIRST_COMPLETED)
-        if falling.done():
-            await self._lab.manager.start()
         falling.cancel()
+        if sprung.is_set():
+            await self._lab.manager.start()
         await playing
-
-    # With losses
-
-    def _loss_points(self) -> list[tuple[Scenario, Point]]:
-        points = []
-        for scenario in self._chosen:
-            for series, count in sorted(self._goldens[scenario.name].most.items()):
-                if series == WRITES:
-                    points += [(scenario, Point(series, number, Fault.LOSE_REPLY)) for number in range(1, count + 1)]
-                elif series.startswith("lines"):
-                    points += [(scenario, Point(series, number, Fault.DROP_LINE)) for number in range(1, count + 1)]
-        return points
 
     async def _losses(self, points: Sequence[tuple[Scenario, Point]]) -> list[Run]:
         line(f"losses: {len(points)} points, {AT_A_TIME} at a time")
-        runs = [await self._new_run(scenario, point) for scenario, point in points]
+        runs = await self._prepared(points)
         await self._play_many(runs)
         return runs
 
+    async def _quiet(self, runs: Sequence[Run]) -> float:
+        """Let everything come to rest, then watch the silence; the monotonic time at which it began."""
+        await self._lab.settled([run.trial.subject for run in runs], AT_REST_SECONDS)
+        line(f"quiet for {self._quiet_seconds:.0f} s: nothing may be written")
+        began = time.monotonic()
+        await asyncio.sleep(self._quiet_seconds)
+        self._lab.backends.check()
+        self._lab.manager.check()
+        return began
+
     # Playing
 
-    async def _new_run(self, scenario: Scenario, point: Point | None = None) -> Run:
-        trial = await self._lab.trial(makes_tenant=scenario.makes_tenant, concurrency=scenario.concurrency)
-        return Run(scenario, trial, self._lab.traps.set(trial.subject, point) if point else None)
+    async def _prepared(self, wanted: Sequence[tuple[Scenario, Point | None]]) -> list[Run]:
+        """Subjects for all of these, with tenants that are ready and an operator that has nothing more to say of them."""
+        runs = []
+        for scenario, point in wanted:
+            trial = await self._lab.trial(
+                scenario.vendors, makes_tenant=scenario.makes_tenant, concurrency=scenario.concurrency
+            )
+            runs.append(Run(scenario, trial, self._lab.traps.set(trial.subject, point) if point else None))
+        for run in runs:
+            if not run.scenario.makes_tenant:
+                await tenant_ready(run.trial)
+        await self._lab.settled([run.trial.subject for run in runs], AT_REST_SECONDS)
+        return runs
 
     async def _play_many(self, runs: Sequence[Run]) -> None:
         room = asyncio.Semaphore(AT_A_TIME)
 
         async def one(run: Run) -> None:
             async with room:
-                await self._tenant_is_there(run)
                 await self._play(run)
 
         await asyncio.gather(*(one(run) for run in runs))
 
-    async def _tenant_is_there(self, run: Run) -> None:
-        if not run.scenario.makes_tenant:
-            await tenant_ready(run.trial)
-
     async def _play(self, run: Run) -> None:
         begin = time.monotonic()
+        self._lab.traps.begin(run.trial.subject)
         try:
             async with asyncio.timeout(2 * PATIENCE_SECONDS):
                 await run.scenario.play(run.trial)
         except TimeoutError as stuck:
             run.trouble.append(f"{stuck or 'never over'}; {self._now(run)}")
-        run.seconds = time.monotonic() - begin
-        run.over_at = time.monotonic()
+        run.ended_at = time.monotonic()
+        run.seconds = run.ended_at - begin
 
     def _now(self, run: Run) -> str:
         seen = []
@@ -216,17 +192,14 @@ class CrashSweep:
 
     # Judging
 
-    def _late(self, run: Run) -> list[str]:
-        writes = self._lab.api_proxy.writes(subject=run.trial.subject, since=run.over_at + 0.001)
-        return [one.what for one in writes]
+    async def _golden(self, runs: Sequence[Run], scenario: Scenario) -> Golden:
+        mine = [run for run in runs if run.scenario is scenario]
+        return judge_golden([await self._finding(run) for run in mine], [run.steps for run in mine], scenario.paid)
 
-    async def _verdict(self, run: Run) -> Verdict:
+    async def _verdict(self, run: Run, golden: Golden) -> Verdict:
         assert run.trap is not None
-        golden = self._goldens[run.scenario.name]
-        late = self._lab.api_proxy.writes(subject=run.trial.subject, since=run.over_at + 0.001)
-        found: Finding = await self._lab.finding(run.trial, late, run.seconds)
-        problems = [*run.trouble, *judge(golden, found, run.scenario.paid)]
         point = run.trap.point
+        problems = [*run.trouble, *judge(golden, await self._finding(run), run.scenario.paid)]
         if not run.trap.sprung and must_be_reached(golden, point):
             problems.append("the run never came to this point, which each undisturbed one does")
         limit = golden.seconds * 3 + RESYNC_SECONDS + 10
@@ -234,18 +207,50 @@ class CrashSweep:
             problems.append(f"took {run.seconds:.1f} s: one resync ({RESYNC_SECONDS} s) should have been enough")
         return Verdict(run.scenario.name, point, run.trap.hit, problems, run.trial.subject, run.seconds)
 
+    async def _finding(self, run: Run) -> Finding:
+        writes = self._lab.api_proxy.writes(subject=run.trial.subject)
+        rest = rest_begins([one.at for one in writes], run.ended_at, AT_REST_SECONDS)
+        return await self._lab.finding(run.trial, [one.what for one in writes if one.at > rest], run.seconds)
 
-def _lines(golden: Golden) -> int:
-    return sum(count for series, count in golden.most.items() if series != WRITES and series.startswith("lines"))
+
+def _most(runs: Sequence[Run], scenario: Scenario) -> dict[str, int]:
+    mine = [run.steps for run in runs if run.scenario is scenario]
+    return {
+        series: max(steps.get(series, 0) for steps in mine)
+        for series in sorted({one for steps in mine for one in steps})
+    }
+
+
+def _line_count(steps: dict[str, int]) -> int:
+    return sum(count for series, count in steps.items() if series.startswith("lines"))
+
+
+def _death_points(chosen: Sequence[Scenario], most: dict[str, dict[str, int]]) -> list[tuple[Scenario, Point]]:
+    return [
+        (scenario, Point(WRITES, number, fault))
+        for scenario in chosen
+        for number in range(1, most[scenario.name].get(WRITES, 0) + 1)
+        for fault in _DEATHS
+    ]
+
+
+def _loss_points(chosen: Sequence[Scenario], most: dict[str, dict[str, int]]) -> list[tuple[Scenario, Point]]:
+    points = []
+    for scenario in chosen:
+        for series, count in most[scenario.name].items():
+            if series == WRITES:
+                points += [(scenario, Point(series, number, Fault.LOSE_REPLY)) for number in range(1, count + 1)]
+            elif series.startswith("lines"):
+                points += [(scenario, Point(series, number, Fault.DROP_LINE)) for number in range(1, count + 1)]
+    return points
 
 
 async def crash_suite(names: Sequence[str], *, quick: bool) -> bool:
     """Run it, print the table, write `out/faults/crash/result.json`; True when all is well."""
     chosen = [one for one in SCENARIOS if not names or one.name in names]
     begin = time.monotonic()
-    async with lab("crash", "c", runners_at_a_time=RUNNERS_AT_A_TIME, settings=_SETTINGS) as the_lab:
-        sweep = CrashSweep(the_lab, chosen, QUICK_QUIET_SECONDS if quick else QUIET_SECONDS)
-        result = await sweep.run()
+    async with lab("crash", "c", runners_at_a_time=RUNNERS_AT_A_TIME, settings={}) as the_lab:
+        result = await CrashSweep(the_lab, chosen, QUICK_QUIET_SECONDS if quick else QUIET_SECONDS).run()
     report(result, the_lab, time.monotonic() - begin)
     return result.good
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from renderfleet_cluster.places import REPOSITORY
 from renderfleet_cluster.say import line
 from renderfleet_crds import kinds, meta
 from renderfleet_faults import scenarios, traffic
-from renderfleet_faults.apiproxy import ApiProxy, Write
+from renderfleet_faults.apiproxy import ApiProxy
 from renderfleet_faults.backends import BUCKET, Backends, Standin, backends
 from renderfleet_faults.manager import SYSTEM_NAMESPACE, Manager
 from renderfleet_faults.node import Node
@@ -41,9 +41,7 @@ VENDORS = {
     "did": ("did", "did-user:did-pass", {"credits": 200_000}),
 }
 """Vendor -> path at the stand-in, key, prices in micro-units."""
-SETTLED_AFTER_SECONDS = 3.0
-"""An operator may report rates and positions a moment after an end; when it has been silent this long, the quiet begins."""
-SETTLE_WITHIN_SECONDS = 30.0
+SETTLE_WITHIN_SECONDS = 60.0
 _INVENTORY = (
     resources.RESOURCE_QUOTAS,
     resources.LIMIT_RANGES,
@@ -87,30 +85,30 @@ class Lab:
     _speech: bytes = b""
     _made: int = 0
 
-    async def trial(self, *, makes_tenant: bool = False, concurrency: int = 4) -> Trial:
+    async def trial(self, vendors: Sequence[str], *, makes_tenant: bool = False, concurrency: int = 4) -> Trial:
         """A fresh subject: its providers, its uploads, and its tenant, unless the story makes that itself."""
         self._made += 1
         trial = Trial(traffic.token(self.letter, self._made), self.world, self.standin)
-        for vendor in VENDORS:
+        for vendor in vendors:
             await self._make_provider(trial, vendor)
         if not makes_tenant:
             await scenarios.make_tenant(trial, concurrency=concurrency)
-        await self.media.write(scenarios.face_key(trial.namespace), self._face, "image/png")
-        await self.media.write(scenarios.speech_key(trial.namespace), self._speech, "audio/mpeg")
+        if scenarios.DID in vendors:
+            await self.media.write(scenarios.face_key(trial.namespace), self._face, "image/png")
+            await self.media.write(scenarios.speech_key(trial.namespace), self._speech, "audio/mpeg")
         return trial
 
-    async def settled(self, subject: str) -> float:
-        """Wait until the operator has stopped writing for a subject; the monotonic time at which it had."""
+    async def settled(self, subjects: Iterable[str], seconds: float) -> None:
+        """Wait until the operator has written nothing for any of the subjects for so long, within bounds."""
+        mine = set(subjects)
         begin = time.monotonic()
-        while time.monotonic() - begin < SETTLE_WITHIN_SECONDS:
-            writes = self.api_proxy.writes(subject=subject)
-            last = writes[-1].at if writes else 0.0
-            if time.monotonic() - last >= SETTLED_AFTER_SECONDS:
-                return last
+        while (now := time.monotonic()) - begin < SETTLE_WITHIN_SECONDS:
+            last = max((one.at for one in self.api_proxy.journal if one.subject in mine), default=0.0)
+            if now - last >= seconds:
+                return
             await asyncio.sleep(0.2)
-        return time.monotonic()
 
-    async def finding(self, trial: Trial, late: Iterable[Write], seconds: float) -> Finding:
+    async def finding(self, trial: Trial, late: Sequence[str], seconds: float) -> Finding:
         """What a trial left behind."""
         subject = trial.subject
         rows = await self._archive(trial.namespace)
@@ -119,7 +117,7 @@ class Lab:
             state=end_state(renders, self.world.tenant(subject), rows, await self._inventory(trial.namespace)),
             jobs={task: len(uids) for task, uids in self.world.jobs[subject].items()},
             billed=await self.billed(subject),
-            late_writes=[one.what for one in late],
+            late_writes=late,
             seconds=seconds,
         )
 
@@ -183,7 +181,7 @@ async def lab(suite: str, letter: str, *, runners_at_a_time: int, settings: dict
     async with AsyncExitStack() as stack:
         line("starting object storage, stand-in and PostgreSQL")
         behind = await stack.enter_async_context(backends(folder))
-        cluster = await stack.enter_async_context(plane())
+        cluster = await stack.enter_async_context(plane(f"faults-{suite}"))
         world = World(cluster)
         await stack.enter_async_context(world.watching())
         steps = StepProxy(behind, traps)

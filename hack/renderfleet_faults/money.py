@@ -26,7 +26,7 @@ from renderfleet_faults import scenarios
 from renderfleet_faults.accounts import Account, Evidence, Outcome, settle, summary
 from renderfleet_faults.lab import Lab, lab, machine
 from renderfleet_faults.report import table
-from renderfleet_faults.scenarios import IMAGE, SCRIPT, SPEECH, TALK, Trial
+from renderfleet_faults.scenarios import DID, ELEVENLABS, IMAGE, OPENAI, SCRIPT, SPEECH, TALK, Trial
 from renderfleet_faults.traps import Fault, Point, Starts, Trap
 from renderfleet_faults.world import phase_of
 from renderfleet_store.media import MediaUnavailable
@@ -37,7 +37,6 @@ TWINS = 4
 """Pairs per story and reporter: which of two wins a race is not the same each time."""
 PATIENCE_SECONDS = 240.0
 """A second process waits a minute for the first one's result before it judges."""
-_SETTINGS = {"RENDERFLEET_LOG_LEVEL": "INFO"}
 _LAST_LOOK_SECONDS = 2.0
 
 
@@ -50,17 +49,23 @@ class Story:
     spec: Any
     """Trial -> spec."""
     paid: dict[str, int]
+    vendors: tuple[str, ...]
     may_be_held: frozenset[str]
     """Stages in which the vendor cannot be asked what happened."""
 
 
 STORIES = (
-    Story("AvatarRender", kinds.AVATAR_RENDER, scenarios.avatar_spec, {IMAGE: 1}, frozenset({"generate"})),
-    Story("VoiceJob", kinds.VOICE_JOB, scenarios.voice_spec, {SPEECH: 1}, frozenset({"synthesize"})),
+    Story("AvatarRender", kinds.AVATAR_RENDER, scenarios.avatar_spec, {IMAGE: 1}, (OPENAI,), frozenset({"generate"})),
+    Story("VoiceJob", kinds.VOICE_JOB, scenarios.voice_spec, {SPEECH: 1}, (ELEVENLABS,), frozenset({"synthesize"})),
     Story(
-        "VoiceJob, prompt", kinds.VOICE_JOB, scenarios.prompt_spec, {SCRIPT: 1, SPEECH: 1}, frozenset({"synthesize"})
+        "VoiceJob, prompt",
+        kinds.VOICE_JOB,
+        scenarios.prompt_spec,
+        {SCRIPT: 1, SPEECH: 1},
+        (OPENAI, ELEVENLABS),
+        frozenset({"synthesize"}),
     ),
-    Story("VideoRender", kinds.VIDEO_RENDER, scenarios.video_spec, {TALK: 1}, frozenset()),
+    Story("VideoRender", kinds.VIDEO_RENDER, scenarios.video_spec, {TALK: 1}, (DID,), frozenset()),
 )
 
 
@@ -126,7 +131,7 @@ class MoneySweep:
         return points
 
     async def _new_run(self, story: Story, point: Point | None, starts: Starts) -> Run:
-        trial = await self._lab.trial()
+        trial = await self._lab.trial(story.vendors)
         self._lab.node.starts[trial.subject] = starts
         return Run(story, trial, self._lab.traps.set(trial.subject, point) if point else None, starts)
 
@@ -148,6 +153,7 @@ class MoneySweep:
         trial, world = run.trial, self._lab.world
         try:
             await scenarios.tenant_ready(trial)
+            self._lab.traps.begin(trial.subject)
             await trial.make(run.story.kind, "render", run.story.spec(trial), as_api=True)
             await world.until(lambda: self._rests(trial), f"the end of {trial.subject}", PATIENCE_SECONDS)
             # A hold that the operator itself lifts again would be no end.
@@ -228,7 +234,7 @@ async def money_suite(names: Sequence[str], *, quick: bool) -> bool:
     """Run it, print tables and the last line, write `out/faults/money/result.json`; True when all is well."""
     chosen = [one for one in STORIES if not names or one.name in names]
     begin = time.monotonic()
-    async with lab("money", "m", runners_at_a_time=RUNNERS_AT_A_TIME, settings=_SETTINGS) as the_lab:
+    async with lab("money", "m", runners_at_a_time=RUNNERS_AT_A_TIME, settings={}) as the_lab:
         accounts = await MoneySweep(the_lab, chosen).run(quick=quick)
     return report(accounts, the_lab, time.monotonic() - begin)
 

@@ -112,6 +112,20 @@ def judge(golden: Golden, found: Finding, paid: Mapping[str, int]) -> list[str]:
     return [*differences(golden.state, found.state), *_absolute_problems(found, paid)]
 
 
+def rest_begins(writes: Sequence[float], end: float, gap_seconds: float) -> float:
+    """When the last belated report of a run was written: the first write at or after `end` that is followed by a gap.
+
+    An operator may report a total or a rate a few seconds after an end. Once it has been silent for as long as a whole
+    round of its own takes, whatever comes later comes out of nothing.
+    """
+    last = end
+    for at in sorted(at for at in writes if at > end):
+        if at - last >= gap_seconds:
+            break
+        last = at
+    return last
+
+
 def must_be_reached(golden: Golden, point: Point) -> bool:
     """Whether a run that never came to this point is suspicious rather than just different."""
     return point.number <= golden.sure.get(point.series, 0)

@@ -13,12 +13,11 @@ from renderfleet_cluster.places import REPOSITORY
 from renderfleet_cluster.shape import Options
 from renderfleet_faults.manager import SYSTEM_NAMESPACE
 
-NAME = "faults"
 _ESTABLISHED_WITHIN_SECONDS = 20
 
 
 @asynccontextmanager
-async def plane(name: str = NAME) -> AsyncIterator[Cluster]:
+async def plane(name: str) -> AsyncIterator[Cluster]:
     """Administrator's access to a fresh control plane that knows our kinds; taken down with the block."""
     if local.shape_of(name) is not None:
         await asyncio.to_thread(local.down, name)

@@ -86,6 +86,12 @@ class TrapBook:
         trap.hit = what
         return trap
 
+    def begin(self, subject: str) -> None:
+        """Count a subject's steps from here: what prepared it is not part of its story."""
+        for whose, series in list(self._counts):
+            if whose == subject:
+                del self._counts[whose, series]
+
     def counts(self, subject: str) -> dict[str, int]:
         """How many steps of each series a subject has made."""
         return {series: count for (whose, series), count in self._counts.items() if whose == subject}

@@ -32,7 +32,7 @@ def crds_installed(control_plane: Path) -> Path:
 async def _established(cluster: Cluster, name: str) -> None:
     for _ in range(100):
         crd = await cluster.get(resources.CRDS, name)
-        conditions = crd.get("status", {}).get("conditions", [])
+        conditions = (crd.get("status") or {}).get("conditions") or []
         if any(one["type"] == "Established" and one["status"] == "True" for one in conditions):
             broken = [one for one in conditions if one["type"] == "NonStructuralSchema"]
             assert broken == []

@@ -2,10 +2,12 @@
 
 import argparse
 import logging
+import socket
 import sys
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
 
 from renderfleet_store.media import StorageSettings
@@ -14,6 +16,17 @@ from .app import create_app
 from .settings import ApiSettings
 
 _SHUTDOWN_SECONDS = 10
+
+
+class Server(uvicorn.Server):
+    """Ends the event streams when it is told to stop: uvicorn would wait for them, and only then tell the application."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let the streams' clients go, then everybody else."""
+        app = self.config.app
+        if isinstance(app, FastAPI) and (parts := getattr(app.state, "parts", None)):
+            parts.hub.end_streams()
+        await super().shutdown(sockets)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,15 +41,16 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"RENDERFLEET_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}", file=sys.stderr)
         return 2
     _log_json(settings.log_level)
-    server = uvicorn.Server(
+    app = create_app(settings, storage)
+    server = Server(
         uvicorn.Config(
-            create_app(settings, storage),
+            app,
             host=settings.api_host,
             port=settings.api_port,
             log_config=None,
             access_log=False,
             server_header=False,
-            # Streams end by themselves when the application goes down; this is for those that do not.
+            # Streams are ended before; this is for requests that hang.
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             timeout_keep_alive=75,
         )

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 from prometheus_client import Gauge
@@ -72,12 +71,16 @@ class Hub:
         """Begin to read."""
         self._tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._read())]
 
-    async def close(self) -> None:
+    def end_streams(self) -> None:
         """End all streams, so that the server can go down; clients resume elsewhere."""
         self._closed = True
         for listeners in self._listeners.values():
             for one in listeners:
                 one.offer(None)
+
+    async def close(self) -> None:
+        """End all streams and stop reading."""
+        self.end_streams()
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -143,9 +146,3 @@ class Hub:
             for listener in self._listeners.get(namespace, ()):
                 if listener.uid in {None, event["uid"]}:
                     listener.offer(event)
-
-
-def wire(event: RowMapping) -> dict[str, Any]:
-    """What a listener is told of an event."""
-    data: dict[str, Any] = event["data"]
-    return data

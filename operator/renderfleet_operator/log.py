@@ -38,7 +38,7 @@ def set_up(level: str = "INFO") -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level)
+    root.setLevel(level.upper())
     # kopf tells of every event it handles; we tell of what was decided.
     logging.getLogger("kopf").setLevel(logging.WARNING)
     logging.getLogger("botocore").setLevel(logging.WARNING)

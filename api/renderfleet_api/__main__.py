@@ -1,11 +1,9 @@
 """`python -m renderfleet_api`: serve. Settings come from RENDERFLEET_*."""
 
 import argparse
-import logging
 import socket
 import sys
 
-import structlog
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
@@ -13,6 +11,7 @@ from pydantic import ValidationError
 from renderfleet_store.media import StorageSettings
 
 from .app import create_app
+from .logs import log_json
 from .settings import ApiSettings
 
 _SHUTDOWN_SECONDS = 10
@@ -40,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         for one in missing.errors():
             print(f"RENDERFLEET_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}", file=sys.stderr)
         return 2
-    _log_json(settings.log_level)
+    log_json(settings.log_level)
     app = create_app(settings, storage)
     server = Server(
         uvicorn.Config(
@@ -57,33 +56,6 @@ def main(arguments: list[str] | None = None) -> int:
     )
     server.run()
     return 0 if server.started else 1
-
-
-def _log_json(level: str) -> None:
-    """One JSON line per event on stderr, our own and the libraries'."""
-    shared: list[structlog.types.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-            foreign_pre_chain=shared,
-        )
-    )
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from . import problems
 from .keys import KeyRing
 from .limits import Limits
 from .parts import Parts
-from .routes import admin, avatars, events, health, jobs, uploads, videos, voice
+from .routes import admin, avatars, events, health, jobs, uploads, videos, voice, webhooks
 from .settings import ApiSettings
 from .streams import Hub
 from .trace import TraceMiddleware
@@ -47,7 +47,7 @@ def create_app(settings: ApiSettings, storage: StorageSettings, *, cluster: Clus
 
     app = FastAPI(title="RenderFleet", version="v1alpha1", description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
     problems.install(app)
-    for routes in (avatars, voice, videos, jobs, events, uploads, admin, health):
+    for routes in (avatars, voice, videos, jobs, events, uploads, webhooks, admin, health):
         app.include_router(routes.router)
     app.add_middleware(MeasureMiddleware)
     app.add_middleware(TraceMiddleware)

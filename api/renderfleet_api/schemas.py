@@ -2,9 +2,9 @@
 come the names that only REST uses. Unlike the resources, requests refuse unknown fields.
 """
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from renderfleet_crds.avatar_render import AvatarRenderSpec
@@ -224,3 +224,41 @@ class HoldRequest(Body):
     """Why a provider is held."""
 
     reason: Annotated[str, Field(max_length=256)] | None = None
+
+
+EventType = Literal[
+    "render.succeeded",
+    "render.failed",
+    "render.dead_lettered",
+    "render.cancelled",
+    "render.aborted",
+    "render.held",
+]
+
+
+class EndpointRequest(Body):
+    """Where to send events."""
+
+    url: Annotated[str, Field(min_length=8, max_length=2048)]
+    """A public https address on port 443."""
+    description: Annotated[str, Field(max_length=256)] | None = None
+    types: Annotated[list[EventType], Field(max_length=16)] = []
+    """Which events; empty means all."""
+
+
+class EndpointChange(Body):
+    """What to change; what is left out stays."""
+
+    url: Annotated[str, Field(min_length=8, max_length=2048)] | None = None
+    description: Annotated[str, Field(max_length=256)] | None = None
+    types: Annotated[list[EventType], Field(max_length=16)] | None = None
+    enabled: bool | None = None
+    """True sends again to an endpoint that was disabled; what waited is sent then."""
+
+
+class Replay(Body):
+    """Which time to send again."""
+
+    since: AwareDatetime
+    until: AwareDatetime | None = None
+    """Unset: until now."""

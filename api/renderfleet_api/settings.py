@@ -45,7 +45,27 @@ class ApiSettings(BaseSettings):
     rate_burst: Annotated[int, Field(ge=1)] = 200
     """Requests that may come at once after a quiet time."""
 
+    webhook_trusted_origins: list[str] = []
+    """As for the delivering process: origins that endpoints may have although they are private or speak http."""
+
     idempotency_days: Annotated[int, Field(ge=1)] = 7
     event_days: Annotated[int, Field(ge=1)] = 14
     """How long events can be resumed from."""
+    log_level: str = "info"
+
+
+class CourierSettings(BaseSettings):
+    """Settings of the process that delivers webhooks."""
+
+    model_config = SettingsConfigDict(env_prefix="RENDERFLEET_", frozen=True)
+
+    database_url: str
+    """As for the API."""
+    key_secret: SecretStr = Field(min_length=16)
+    """As for the API: endpoint secrets are sealed under it."""
+    webhook_trusted_origins: list[str] = []
+    """Origins that may be reached although they are private or speak http, as `["http://receiver.ns.svc:8080"]`."""
+    webhook_at_once: Annotated[int, Field(ge=1, le=500)] = 32
+    """Deliveries on their way at a time."""
+    webhook_metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9090
     log_level: str = "info"

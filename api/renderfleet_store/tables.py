@@ -228,8 +228,8 @@ webhook_endpoints: Final = Table(
     Column("secrets", ARRAY(LargeBinary), nullable=False, comment="Sealed; the first signs, older ones sign along"),
     Column("enabled", Boolean, nullable=False, server_default=text("true")),
     Column("disabled_reason", Text),
-    Column("failing_since", DateTime(timezone=True)),
-    _time("secret_rotated_at"),
+    _time("failing_since", comment="Since when no delivery has succeeded"),
+    _time("secret_rotated_at", comment="The older secret signs along for a day from then"),
     _time("created_at", now=True),
 )
 
@@ -255,10 +255,9 @@ deliveries: Final = Table(
     Column("state", Text, nullable=False, server_default=text("'pending'")),
     Column("tries", Integer, nullable=False, server_default=text("0")),
     _time("next_at", now=True),
-    Column("last_status", Integer),
-    Column("last_error", Text),
-    Column("last_millis", Integer),
-    _time("last_at"),
+    Column(
+        "log", JSONB, nullable=False, server_default=text("'[]'"), comment="Each try: when, status or error, how long"
+    ),
     _time("created_at", now=True),
     CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
     Index("ix_deliveries_due", "next_at", postgresql_where=text("state = 'pending'")),

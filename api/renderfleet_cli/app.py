@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from .door import Target
+from .errors import Misused
 from .options import with_target
 from .output import Form
 
@@ -61,9 +62,12 @@ app.add_typer(submit_app, name="submit", short_help="Ask for an avatar, a voice 
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"renderfleet {version('renderfleet')}")
+        try:
+            print(f"renderfleet {version('renderfleet')}")
+        except PackageNotFoundError:
+            print("renderfleet, from a checkout")
         raise typer.Exit
 
 
@@ -152,8 +156,7 @@ def submit(
     if ctx.invoked_subcommand is not None:
         return
     if not filename:
-        print(ctx.get_help())
-        raise typer.Exit(2)
+        raise Misused("submit what?", "name a kind (avatar, voice, video), or manifests with -f")
     from .commands.submit import submit_files
 
     submit_files(target, filename, wait=wait, timeout_seconds=timeout, form=output)

@@ -236,6 +236,8 @@ class RestDoor:
             last = attempt == _TRIES
             try:
                 answer = self._http.request(method, path, json=body, params=params, headers=headers)
+            except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as wrong:
+                raise Misused(f"{self.where} is no address of an API", "it begins with https://") from wrong
             except httpx2.ConnectError as lost:
                 raise _unreachable(self.where, lost) from lost
             except httpx2.TransportError as lost:
@@ -243,8 +245,6 @@ class RestDoor:
                     raise _unreachable(self.where, lost) from lost
                 time.sleep(0.3 * 2**attempt)
                 continue
-            except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as wrong:
-                raise Misused(f"{self.where} is no address of an API", "it begins with https://") from wrong
             pause = _pause_of(answer)
             if pause is not None and pause <= _LONGEST_PAUSE_SECONDS and not last:
                 time.sleep(pause)

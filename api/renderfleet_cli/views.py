@@ -62,6 +62,10 @@ class Render:
     vendor_job: str = ""
     outputs: tuple[str, ...] = ()
     """Names of what was made."""
+    keys: tuple[str, ...] = ()
+    """Where in the bucket that is."""
+    result_url: str = ""
+    """A signed link to the main result, which only REST gives."""
     attempts: tuple[Document, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     finalizers: tuple[str, ...] = ()
@@ -135,6 +139,7 @@ def from_resource(body: Document) -> Render:
         error=failed.get("code") or "",
         vendor_job=(status.get("provider") or {}).get("jobId") or "",
         outputs=tuple(one["name"] for one in status.get("outputs") or ()),
+        keys=tuple(one["key"] for one in status.get("outputs") or ()),
         attempts=attempts,
         labels=about.get("labels") or {},
         finalizers=tuple(about.get("finalizers") or ()),
@@ -174,6 +179,8 @@ def from_job(job: Document) -> Render:
         charged=error.get("charged") or charged_of(attempts),
         error=error.get("code") or "",
         outputs=tuple(one["name"] for one in job.get("outputs") or ()),
+        keys=tuple(one["key"] for one in job.get("outputs") or ()),
+        result_url=job.get("resultUrl") or "",
         attempts=attempts,
         labels=job.get("labels") or {},
         raw=job,

@@ -10,7 +10,7 @@ _VARIABLE = "_RENDERFLEET_COMPLETE"
 _KUBECTL = """\
 #!/bin/sh
 # kubectl runs this to complete `kubectl renders …`, with the words so far; the last line tells it to offer no files.
-_TYPER_COMPLETE_ARGS="renderfleet $*" {variable}=complete_bash {program}
+COMP_WORDS="renderfleet $*" COMP_CWORD=$# {variable}=complete_bash {program}
 echo :4
 """
 

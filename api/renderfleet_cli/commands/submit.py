@@ -21,6 +21,7 @@ from .watch import follow, judge
 
 _KINDS = {"avatar": AVATAR_RENDER, "voice": VOICE_JOB, "video": VIDEO_RENDER}
 _SAVED_AVATAR = Flag("avatar_id", ("avatarId",), str, "A saved avatar; over REST only. Without any, the preferred one.")
+_SHORT = {"avatar": "Pictures of a face.", "voice": "Speech.", "video": "A talking video."}
 _TEACHES = {
     "avatar": """Ask for pictures of a face, from a description.
 
@@ -56,16 +57,12 @@ def command_for(word: str) -> Any:
     kind = _KINDS[word]
     flags = flags_of(kind) + ([_SAVED_AVATAR] if kind is VIDEO_RENDER else [])
     single = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
-    single.command(word, help=inspect.cleandoc(_TEACHES[word]), short_help=_first_line(word))(
+    single.command(word, help=inspect.cleandoc(_TEACHES[word]), short_help=_SHORT[word])(
         with_target(_command(kind, flags))
     )
     made = get_command(single)
     made.context_settings = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
     return made
-
-
-def _first_line(word: str) -> str:
-    return _TEACHES[word].split("\n", 1)[0]
 
 
 def _command(kind: ResourceKind, flags: list[Flag]) -> Any:
@@ -168,11 +165,8 @@ def _partly(refused: Failed | Misused, made: Sequence[Render]) -> Failed | Misus
 def _show_results(renders: Sequence[Render]) -> None:
     """Where each result is: a signed link over REST, its key in the bucket otherwise."""
     for one in renders:
-        outputs = one.raw.get("outputs") or (one.raw.get("status") or {}).get("outputs") or []
-        if link := one.raw.get("resultUrl"):
-            print(f"{one.short_ref}: {link}")
-        elif outputs:
-            print(f"{one.short_ref}: {', '.join(output['key'] for output in outputs)}")
+        if one.result_url or one.keys:
+            print(f"{one.short_ref}: {one.result_url or ', '.join(one.keys)}")
 
 
 def _show_next(door: Door, renders: Sequence[Render]) -> None:

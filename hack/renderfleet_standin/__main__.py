@@ -80,6 +80,7 @@ def main() -> None:
         access_log=False,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=3,
     )
 

@@ -80,6 +80,10 @@ class StandinSettings(BaseSettings):
     """Whether the plan allows `config.stitch`; if not, 403 PermissionError."""
     did_result_seconds: Annotated[int, Field(ge=1)] = 86_400
     """Life of a result_url."""
+    did_resign_on_get: bool = False
+    """Sign result_url anew at each GET. Whether the vendor does is unconfirmed, so both exist."""
+    did_callback_attempts: Annotated[int, Field(ge=1, le=10)] = 1
+    """Calls of a webhook that does not answer 2xx. The vendor publishes no retry policy."""
     talk_seconds: Annotated[float, Field(ge=0)] = 3.0
     """Shortest time from a talk's creation to its end."""
 

@@ -35,6 +35,7 @@ from renderfleet_standin.media.tools import MediaError
 SECONDS_PER_CREDIT = 15.0
 """Our own formula; the vendor's depends on the plan. Only "at least 1" is known."""
 CALLBACK_TIMEOUT_SECONDS = 10.0
+CALLBACK_PAUSE_SECONDS = 0.5
 LONGEST_CREATED_SECONDS = 0.3
 
 
@@ -48,8 +49,11 @@ def moment(unix_seconds: float) -> str:
     return datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def talk_json(talk: Talk, store: TalkStore, base_url: str) -> dict[str, Any]:
-    """A talk as GET shows it: `result_url` only when done, `started_at` without its Z, `result_format` with a dot."""
+def talk_json(talk: Talk, store: TalkStore, base_url: str, *, expires: int | None = None) -> dict[str, Any]:
+    """A talk as GET shows it: `result_url` only when done, `started_at` without its Z, `result_format` with a dot.
+
+    `expires` signs the link anew, with another end than the one it was born with.
+    """
     shown: dict[str, Any] = {
         "id": talk.id,
         "user_id": USER_ID,
@@ -77,7 +81,7 @@ def talk_json(talk: Talk, store: TalkStore, base_url: str) -> dict[str, Any]:
         shown["metadata"] = {
             "num_faces": 1, "num_frames": talk.frames, "resolution": list(talk.resolution or ()), "size_kib": talk.size_kib,
         }  # fmt: skip
-        shown["result_url"] = store.result_link(talk, base_url)
+        shown["result_url"] = store.result_link(talk, base_url, expires or talk.result_expires or 0)
     return {name: value for name, value in shown.items() if value is not None}
 
 
@@ -230,15 +234,20 @@ class Production:
     async def _call_back(self, talk: Talk) -> None:
         if talk.webhook is None:
             return
-        record: dict[str, Any] = {"talk": talk.id, "webhook": talk.webhook, "status_told": talk.status}
-        try:
-            answer = await self._client.post(
-                talk.webhook, json=talk_json(talk, self._store, talk.base_url), timeout=CALLBACK_TIMEOUT_SECONDS
-            )
-            record["answered"] = answer.status_code
-        except (httpx2.HTTPError, httpx2.InvalidURL) as problem:
-            record["failed"] = type(problem).__name__
-        self._standin.callbacks.append(record)
+        for attempt in range(self._standin.settings.did_callback_attempts):
+            if attempt:
+                await asyncio.sleep(CALLBACK_PAUSE_SECONDS)
+            record: dict[str, Any] = {"talk": talk.id, "webhook": talk.webhook, "status_told": talk.status}
+            told = talk_json(talk, self._store, talk.base_url)
+            try:
+                answer = await self._client.post(talk.webhook, json=told, timeout=CALLBACK_TIMEOUT_SECONDS)
+            except (httpx2.HTTPError, httpx2.InvalidURL) as problem:
+                record["failed"] = type(problem).__name__
+            else:
+                record["answered"] = answer.status_code
+            self._standin.callbacks.append(record)
+            if 200 <= record.get("answered", 0) < 300:
+                return
 
 
 def _speak(text: str, voice_id: str | None) -> bytes:

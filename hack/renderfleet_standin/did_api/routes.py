@@ -250,7 +250,9 @@ class DidSide:
         facts = {"resource": talk_id, **({"user_data": known.user_data} if known and known.user_data else {})}
         call = await self._open(request, "talks.get", **facts)
         talk = self._talk(talk_id)
-        return call.finish(JSONResponse(talk_json(talk, self._store, self._standin.base_url(request))))
+        expires = int(time.time()) + self._settings.did_result_seconds if self._settings.did_resign_on_get else None
+        shown = talk_json(talk, self._store, self._standin.base_url(request), expires=expires)
+        return call.finish(JSONResponse(shown))
 
     async def list_talks(self, request: Request) -> Response:
         """GET /talks, newest first; `token` continues a list."""

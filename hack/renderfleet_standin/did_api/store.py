@@ -148,9 +148,9 @@ class TalkStore:
         text = f"GET\n\n\n{expires}\n/d-id-talks-standin/{talk_id}/{file}"
         return base64.b64encode(hmac.new(self._secret, text.encode(), hashlib.sha256).digest()[:20]).decode()
 
-    def result_link(self, talk: Talk, base_url: str) -> str:
+    def result_link(self, talk: Talk, base_url: str, expires: int) -> str:
         """Link to a finished talk's video."""
-        assert talk.result_file is not None and talk.result_expires is not None
-        signature = quote(self.sign(talk.id, talk.result_file, talk.result_expires), safe="")
+        assert talk.result_file is not None
+        signature = quote(self.sign(talk.id, talk.result_file, expires), safe="")
         path = f"{quote(USER_ID, safe='')}/{talk.id}/{talk.result_file}"
-        return f"{base_url}/did/results/{path}?AWSAccessKeyId=AKIASTANDIN&Expires={talk.result_expires}&Signature={signature}"
+        return f"{base_url}/did/results/{path}?AWSAccessKeyId=AKIASTANDIN&Expires={expires}&Signature={signature}"

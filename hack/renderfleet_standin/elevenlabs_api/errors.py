@@ -160,6 +160,15 @@ _ROWS = [
         "Too many concurrent requests.",
         status="too_many_concurrent_requests",
     ),
+    Row(
+        "429_concurrent_limit_exceeded_retry_after",
+        429,
+        lambda facts: current(
+            "rate_limit_error", "concurrent_limit_exceeded", "Too many concurrent requests.", facts["request_id"]
+        ),
+        "too many at once, with Retry-After: unconfirmed, so both exist",
+        retry_after,
+    ),
     _legacy_row(
         "429_too_many_concurrent_requests",
         "too_many_concurrent_requests",

@@ -140,6 +140,8 @@ class Files:
     """What the file place serves, and what was POSTed to it."""
 
     url: str = ""
+    hook_statuses: list[int] = field(default_factory=list)
+    """What the next webhooks are answered with; 204 when there is nothing left."""
     content: dict[str, bytes] = field(default_factory=dict)
     posted: list[dict[str, Any]] = field(default_factory=list)
 
@@ -158,7 +160,7 @@ def file_place(context: ssl.SSLContext | None = None) -> Iterator[Files]:
 
         def do_POST(self) -> None:
             files.posted.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(204)
+            self.send_response(files.hook_statuses.pop(0) if files.hook_statuses else 204)
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002

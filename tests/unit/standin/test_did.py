@@ -406,7 +406,7 @@ def test_the_webhook_hears_what_get_shows(standin: Server, files: Files) -> None
     talk = finished(standin, audio_talk(files, webhook=f"{files.url}/hook", user_data="job-1"))
     heard = told(files, 1)
 
-    assert heard == [talk]
+    assert heard == [talk], "the body is what GET shows"
     while not (callbacks := standin.control("calls")["callbacks"]):
         time.sleep(0.02)
     assert callbacks == [{"talk": talk["id"], "webhook": f"{files.url}/hook", "status_told": "done", "answered": 204}]
@@ -434,6 +434,21 @@ def test_a_lost_webhook(standin: Server, files: Files) -> None:
     finished(standin, audio_talk(files, webhook=f"{files.url}/hook", user_data="heard"))
 
     assert [one["user_data"] for one in told(files, 1)] == ["heard"]
+
+
+def test_a_webhook_may_be_called_again_and_a_link_signed_anew(
+    standin_with: Callable[..., Server], files: Files
+) -> None:
+    """What the vendor does here is not published, so either can be had."""
+    server = standin_with(did_callback_attempts=3, did_resign_on_get=True)
+    server.fault("did", "job_expired_result")
+    files.hook_statuses = [500, 503]
+    talk = finished(server, audio_talk(files, webhook=f"{files.url}/hook"))
+    heard = told(files, 3)
+
+    assert len(heard) == 3
+    assert server.fetch(heard[-1]["result_url"]).status_code == 403
+    assert server.fetch(talk["result_url"]).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -243,8 +243,7 @@ class GuardedClient:
     async def _send(
         self, method: str, target: _Target, headers: Mapping[str, str] | None, content: bytes | None
     ) -> AsyncIterator[httpx2.Response]:
-        connect_to = target.host if target.trusted else await self._checked_address(target)
-        shown = f"[{connect_to}]" if ":" in connect_to else connect_to
+        addresses = [target.host] if target.trusted else await self._checked_addresses(target)
         verify = self._tls() if target.scheme == "https" else False
         async with httpx2.AsyncClient(
             transport=httpx2.AsyncHTTPTransport(verify=verify, limits=httpx2.Limits(max_keepalive_connections=0)),
@@ -254,24 +253,32 @@ class GuardedClient:
         ) as client:
             # Identity only: a small compressed body may unpack to anything.
             sent = {"accept-encoding": "identity", **(headers or {}), "host": target.host_header}
-            request = client.build_request(
-                method,
-                f"{target.scheme}://{shown}:{target.port}{target.path}",
-                headers=sent,
-                content=content,
-                extensions={"sni_hostname": target.host},
-            )
-            response = await client.send(request, stream=True)
-            try:
-                yield response
-            finally:
-                await response.aclose()
+            for number, address in enumerate(addresses, start=1):
+                shown = f"[{address}]" if ":" in address else address
+                request = client.build_request(
+                    method,
+                    f"{target.scheme}://{shown}:{target.port}{target.path}",
+                    headers=sent,
+                    content=content,
+                    extensions={"sni_hostname": target.host},
+                )
+                try:
+                    response = await client.send(request, stream=True)
+                except (httpx2.ConnectError, httpx2.ConnectTimeout):
+                    if number == len(addresses):
+                        raise
+                    continue  # a cluster without IPv6 is still given IPv6 addresses
+                try:
+                    yield response
+                finally:
+                    await response.aclose()
+                return
 
     def _tls(self) -> ssl.SSLContext | bool:
         return self.ssl_context if self.ssl_context is not None else True
 
-    async def _checked_address(self, target: _Target) -> str:
-        """The one address to connect to. Every address of the name must be fit: an attacker may offer several."""
+    async def _checked_addresses(self, target: _Target) -> list[str]:
+        """The addresses that may be connected to. All of a name must be fit: an attacker may offer several."""
         try:
             found = await self.resolver(target.host, target.port)
         except OSError as unknown:
@@ -285,7 +292,7 @@ class GuardedClient:
                 fit = False
             if not fit:
                 raise AddressRefused("address_not_public", "the address's host is not on the public internet")
-        return found[0]
+        return found
 
     def _parse(self, url: str) -> _Target:
         if len(url) > 8192 or not url.isascii() or re.search(r"[\s\\\x00-\x1f\x7f]", url):

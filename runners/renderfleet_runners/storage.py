@@ -7,6 +7,7 @@ count. What may not be tried again is a refusal (403: the address has expired), 
 import asyncio
 import hashlib
 import random
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -29,7 +30,8 @@ class Storage:
 
     def __init__(self, secure: bool) -> None:
         # Reading the machine's certificates takes time that plain http inside the cluster need not wait for.
-        self._http = httpx2.AsyncClient(verify=secure, timeout=REQUEST_TIMEOUT, follow_redirects=False, trust_env=False)
+        verify: ssl.SSLContext | bool = secure or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._http = httpx2.AsyncClient(verify=verify, timeout=REQUEST_TIMEOUT, follow_redirects=False, trust_env=False)
 
     async def aclose(self) -> None:
         """Close connections."""

@@ -45,7 +45,7 @@ class VoiceStage(PaidStage[Spoken]):
         self._speaker: Speaker = self._adapter
         self._script_adapter: Adapter | None = None
         self._writer: ScriptWriter | None = None
-        if params.text is None:
+        if not params.text:
             seconds = attempt.call_seconds(task.script_provider.call_timeout_seconds if task.script_provider else 0)
             self._script_adapter = adapter_for(task.script_provider, seconds)
             if not isinstance(self._script_adapter, ScriptWriter):
@@ -103,7 +103,7 @@ class VoiceStage(PaidStage[Spoken]):
         text = self._params.text or (accepted.script if accepted else None)
         if claim is None or text is None:
             return None
-        if self._params.text is None:
+        if not self._params.text:
             self.attempt.partial = {"script": text}
         speech = await self._speaker.find_speech(self._order(text), datetime.fromisoformat(claim.claimed_at))
         return Spoken(text, speech) if speech is not None else None

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -81,9 +82,9 @@ def running(command: list[str], log: Path, env: dict[str, str] | None = None) ->
 class Standin:
     """A stand-in that runs, and the handles of its control door."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, verify: ssl.SSLContext | bool = True) -> None:
         self.base_url = base_url
-        self._http = httpx2.Client(base_url=base_url, timeout=30)
+        self._http = httpx2.Client(base_url=base_url, timeout=30, verify=verify)
 
     def provider(self, vendor: Vendor, **changes: Any) -> ProviderAccess:
         """Access to one of its vendors; the key file is named like the vendor."""
@@ -144,23 +145,26 @@ class Standin:
 
 
 @contextmanager
-def standin_process(folder: Path, **settings: str) -> Iterator[Standin]:
-    """A stand-in of one's own."""
+def standin_process(
+    folder: Path, *, scheme: str = "http", authority: Path | None = None, **settings: str
+) -> Iterator[Standin]:
+    """A stand-in of one's own; with a certificate in the settings, its scheme is https and its authority is to be named."""
+    verify = ssl.create_default_context(cafile=str(authority)) if authority else True
     port = free_port()
     env = {f"RENDERFLEET_STANDIN_{name.upper()}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "renderfleet_standin", "--port", str(port), "--data", str(folder / "standin")]
     with running(command, folder / "standin.log", env) as process:
-        base_url = f"http://127.0.0.1:{port}"
+        base_url = f"{scheme}://127.0.0.1:{port}"
 
         def healthy() -> bool:
             assert process.poll() is None, (folder / "standin.log").read_text()
             try:
-                return httpx2.get(f"{base_url}/healthz").is_success
+                return httpx2.get(f"{base_url}/healthz", verify=verify).is_success
             except httpx2.TransportError:
                 return False
 
         wait_until(healthy, "the stand-in's start", 60)
-        yield Standin(base_url)
+        yield Standin(base_url, verify)
 
 
 @dataclass

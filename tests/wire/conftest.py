@@ -1,6 +1,7 @@
 """Runners and adapters against the stand-in and a real S3 server, over real HTTP. No Kubernetes."""
 
 import base64
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,3 +53,15 @@ def talk_files(tmp_path_factory: pytest.TempPathFactory, shared_standin: Standin
     spoken = httpx2.post(url, headers=headers, json={"text": "Hello there, dear guests."}, timeout=60)
     (folder / "hello.mp3").write_bytes(spoken.content)
     return folder / "face.png", folder / "hello.mp3"
+
+
+@pytest.fixture(scope="session")
+def server_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Key and self-signed certificate of 127.0.0.1 in one PEM file."""
+    file = tmp_path_factory.mktemp("tls") / "server.pem"
+    key, certificate = file.with_suffix(".key"), file.with_suffix(".crt")
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-subj", "/CN=standin", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    subprocess.run([*command, *names, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    file.write_text(key.read_text() + certificate.read_text())
+    return file

@@ -27,6 +27,7 @@ from renderfleet_providers.errors import (
 )
 from renderfleet_providers.openai import OpenAI
 from renderfleet_providers.ports import JobState, PictureOrder, SpeechOrder, VideoOrder, VideoSources
+from renderfleet_providers.registry import connect
 
 NO, YES, UNKNOWN = Charged.NO, Charged.YES, Charged.UNKNOWN
 Expected = tuple[type[VendorError], Charged]
@@ -203,19 +204,8 @@ CALLBACKS = {"callback_lost", "callback_twice", "callback_early"}
 SEEN_AT_FINALIZE = {"job_video_without_audio", "job_short_video", "job_expired_result"}
 
 
-def order(**changes: str) -> PictureOrder:
-    return PictureOrder(
-        **{
-            "prompt": "a friendly guide",
-            "count": 2,
-            "width_px": 1024,
-            "height_px": 1024,
-            "quality": "low",
-            "background": "auto",
-            "format": "png",
-            **changes,
-        }
-    )
+def order(base: Path | None = None) -> PictureOrder:
+    return PictureOrder("a friendly guide", 2, 1024, 1024, "low", "auto", "png", base=base)
 
 
 def speech(text: str = "Welcome aboard, dear guests.") -> SpeechOrder:
@@ -319,7 +309,7 @@ async def test_a_script_that_ran_out_of_tokens_gets_more_of_them(openai: OpenAI,
 async def test_a_picture_is_edited_from_a_base(
     openai: OpenAI, standin: Standin, answered: Answered, talk_files: tuple[Path, Path]
 ) -> None:
-    pictures = await openai.make_pictures(order(base=talk_files[0]), answered)  # type: ignore[arg-type]
+    pictures = await openai.make_pictures(order(talk_files[0]), answered)
     assert len(pictures.files) == 2
     assert answered.count == 1
     assert len(standin.calls("openai", "images.edits")) == 1
@@ -510,8 +500,6 @@ async def test_nobody_listens(vendor: Vendor, answered: Answered) -> None:
 
 @pytest.mark.parametrize("vendor", list(Vendor))
 async def test_probes_tell_a_wrong_key(standin: Standin, vendor: Vendor) -> None:
-    from renderfleet_providers.registry import connect
-
     access = standin.provider(vendor)
     good = connect(vendor.value, access.base_url, KEYS[vendor])
     await good.probe()

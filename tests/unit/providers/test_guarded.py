@@ -237,6 +237,19 @@ async def test_connects_to_the_checked_address_with_the_names_own_sni_and_host(
     assert bad.connections == 0
 
 
+async def test_the_next_checked_address_is_tried_when_one_cannot_be_reached(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    async with listening(ALLOWED, OK, tls=server_tls) as good:
+        client = GuardedClient(
+            port=good.port,
+            resolver=Names(["127.0.0.3", ALLOWED]),
+            may_connect_to=lambda address: str(address) in ("127.0.0.3", ALLOWED),
+            ssl_context=client_tls,
+        )
+        assert (await client.request("GET", f"https://{HOST}:{good.port}/")).body == b"hello"
+
+
 async def test_a_certificate_for_another_name_is_refused(
     tmp_path: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:

@@ -22,7 +22,10 @@ def pytest_configure(config: pytest.Config) -> None:
         option.cluster_name = name
         option.kind_bin = str(REPOSITORY / "hack/cluster/kind")
         option.kind_kubectl_bin = str(programs.KUBERNETES.path("kubectl"))
-        option.kubeconfig = str(state_dir() / name / "kubeconfig")
+        kubeconfig = state_dir() / name / "kubeconfig"
+        # pytest-kind touches this file before there is a cluster; its folder has to be there.
+        kubeconfig.parent.mkdir(parents=True, exist_ok=True)
+        option.kubeconfig = str(kubeconfig)
         option.keep_cluster = True
 
 

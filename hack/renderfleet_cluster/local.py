@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -26,6 +27,8 @@ CGROUPS = Path("/sys/fs/cgroup")
 POD_CGROUP = "kubepods"
 START_WITHIN_SECONDS = 90.0
 CONTAINERD_NAMESPACE = "k8s.io"
+NAME_PATTERN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+"""It becomes part of the node's name (a DNS label) and a folder."""
 
 
 def shape_of(name: str) -> Shape | None:
@@ -44,6 +47,8 @@ def all_shapes() -> list[Shape]:
 
 def up(name: str, options: Options) -> Shape:
     """Start the cluster, or say that it runs already. Returns when its node is ready (or its API server, without node)."""
+    if not NAME_PATTERN.fullmatch(name):
+        raise Trouble(f"{name!r} is no name for a cluster", "use lower-case letters, digits and hyphens, 40 at most")
     with only_one(f"cluster-{name}"):
         return _up(name, options)
 
@@ -100,6 +105,7 @@ def _down(name: str) -> None:
     shape = shape_of(name)
     if shape is None:
         line(f"no local cluster {name}")
+        _remove_empty_access(state_dir() / name)
         return
     with step(f"taking cluster {name} down"):
         _stop_processes(shape)
@@ -310,6 +316,15 @@ def _import_pause_image(shape: Shape) -> None:
 
 
 # --- down -------------------------------------------------------------------------------------------------------------
+
+
+def _remove_empty_access(folder: Path) -> None:
+    """pytest-kind leaves an empty kubeconfig in a folder of its own when no cluster came of it."""
+    kubeconfig = folder / "kubeconfig"
+    if kubeconfig.exists() and kubeconfig.stat().st_size == 0:
+        kubeconfig.unlink()
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _stop_processes(shape: Shape) -> None:

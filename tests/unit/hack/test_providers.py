@@ -96,5 +96,20 @@ def test_holder_of_a_port_is_named() -> None:
     assert local.holder_of(port) == ""
 
 
+@pytest.mark.parametrize("name", ["", "../elsewhere", "Upper", "-x", "x" * 41])
+def test_names_that_are_no_folder_or_no_node(name: str) -> None:
+    with pytest.raises(Trouble, match="is no name for a cluster"):
+        local.up(name, Options())
+
+
+def test_down_of_no_cluster_takes_only_what_is_empty(machine_without_clusters: Path) -> None:
+    for name, content in (("empty", ""), ("kinds", "apiVersion: v1")):
+        (machine_without_clusters / name).mkdir()
+        (machine_without_clusters / name / "kubeconfig").write_text(content)
+        local.down(name)
+
+    assert [path.name for path in machine_without_clusters.iterdir()] == ["kinds"]
+
+
 def test_table_is_aligned() -> None:
     assert local.table([("A", "BB"), ("long", "x")]) == "A     BB\nlong  x"

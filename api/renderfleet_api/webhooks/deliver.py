@@ -63,6 +63,10 @@ class Courier:
             except StoreUnavailable as away:
                 log.warning("deliveries wait for the database", error=str(away))
                 pause = AWAY_SECONDS
+            except Exception:
+                # One odd row may not end the process for all endpoints.
+                log.exception("deliveries could not be claimed")
+                pause = AWAY_SECONDS
             if pause:
                 try:
                     async with asyncio.timeout(pause * random.uniform(0.8, 1.2)):  # noqa: S311  (jitter)
@@ -74,7 +78,12 @@ class Courier:
         """Send one batch of what is due; how many. Raises StoreUnavailable."""
         async with transaction(self._engine) as connection:
             mine = await webhooks.claim_due(connection, limit=self._at_once, lease_seconds=LEASE_SECONDS)
-        await asyncio.gather(*(self._deliver(one) for one in mine))
+        # One that goes wrong must not take the others' answers with it; what is not written down is sent again.
+        for went_wrong in await asyncio.gather(*(self._deliver(one) for one in mine), return_exceptions=True):
+            if isinstance(went_wrong, StoreUnavailable):
+                raise went_wrong
+            if went_wrong is not None:
+                log.error("delivery broke", exc_info=went_wrong)
         return len(mine)
 
     async def _deliver(self, due: RowMapping) -> None:
@@ -101,7 +110,7 @@ class Courier:
                 await webhooks.note_failure(connection, due["endpoint_id"])
             if verdict.disable:
                 await webhooks.disable(connection, due["endpoint_id"], verdict.disable)
-        log.info("webhook tried", delivery=due["id"], event=due["type"], status=status, state=verdict.state)
+        log.info("webhook tried", delivery=due["id"], type=due["type"], status=status, state=verdict.state)
 
     async def _send(self, due: RowMapping, now: datetime) -> tuple[int | None, str | None, float | None]:
         """`(status, error, seconds to wait as the receiver asks)` of one try."""

@@ -44,6 +44,7 @@ class VideoRenderSpec(RenderSpec):
                     "voiceRef",
                     "script",
                     "voiceId",
+                    "voiceProvider",
                     "stitch",
                 ),
                 rule("has(self.avatarKey) != has(self.avatarRef)", ONE_AVATAR),
@@ -68,6 +69,8 @@ class VideoRenderSpec(RenderSpec):
     voice_ref: VoiceRef | None = None
     script: Annotated[str, Field(min_length=1, max_length=SCRIPT_MAX_CHARACTERS)] | None = None
     """Text to be spoken by voiceId; the operator makes an owned VoiceJob of it."""
+    voice_provider: ObjectName = "elevenlabs"
+    """The RenderProvider that speaks the script."""
     voice_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")] | None = None
     """The vendor's id of the voice that speaks the script."""
     stitch: bool = True

@@ -42,8 +42,6 @@ def main(arguments: list[str] | None = None) -> int:
     except LostLease as lost:
         logger.error("lost the lease", error=str(lost))
         return 3
-    except KeyboardInterrupt:
-        return 0
     except Exception:
         logger.exception("ended by an error")
         return 1

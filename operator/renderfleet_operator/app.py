@@ -8,6 +8,7 @@ failure   a part that dies ends the process, except the watches: those are begun
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import Awaitable
 from typing import Any
 
@@ -285,10 +286,8 @@ class Operator:
 
     async def _wind_down(self, parts: list[asyncio.Task[None]]) -> None:
         """Let work in hand end, then stop the parts and store what is left to store."""
-        watch = next(part for part in parts if part.get_name() == "watch")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SHUTDOWN_SECONDS / 2):
-                await asyncio.wait({watch})
                 await self.queue.drain()
         for part in parts:
             part.cancel()
@@ -314,7 +313,7 @@ class Operator:
         ended: list[float] = []
         while not self.stop.is_set():
             try:
-                await handlers.watch(self.intake, self.cluster.login, self.stop)
+                await handlers.WatchThread(self.intake, self.cluster.login).run()
             except Exception as failed:
                 now = self.clock.monotonic()
                 ended = [*(at for at in ended if now - at < RESTARTS_WINDOW_SECONDS), now]
@@ -323,8 +322,6 @@ class Operator:
                 if len(ended) > RESTARTS_MOST:
                     raise
                 await asyncio.sleep(min(5.0, 0.2 * 2 ** len(ended)))
-            else:
-                return  # a signal, or our own stop
 
     async def close(self) -> None:
         """Close connections."""
@@ -340,4 +337,8 @@ async def run(settings: OperatorSettings, kubeconfig: str | None = None) -> None
     cluster = await Cluster.connect(kubeconfig, field_manager="renderfleet-operator")
     media = MediaStore(StorageSettings())
     engine = make_engine(settings.database_url.get_secret_value(), pooled=True)
-    await Operator(settings, cluster, media, engine).run()
+    operator = Operator(settings, cluster, media, engine)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, operator.stop.set)
+    await operator.run()

@@ -49,7 +49,8 @@ from .vendors import VendorDesk, VendorWatch
 log = structlog.get_logger(__name__)
 
 RESOURCES = {kind.kind: Resource.of(kind) for kind in RENDERS}
-QUOTA_PAUSE_SECONDS = 5.0
+QUOTA_PAUSE_SECONDS = 4.0
+QUOTA_NOT_READY_PAUSE_SECONDS = 0.5
 _URLS_OUTLIVE_JOB_SECONDS = 300
 
 
@@ -143,7 +144,6 @@ class Executor:
         )
         self.cache.put_render(written)
         self.metrics.status_written(render, Render(written), self.clock.now())
-        self.queue.put(key)
         if note is not None:
             self.events.post(written, note)
         return written
@@ -184,7 +184,6 @@ class Executor:
             self.forget(render.uid)
         if written.get("metadata", {}).get("uid") == render.uid:
             self.cache.put_render(written)
-        self.queue.put(key)
 
     # Attempts
 
@@ -277,7 +276,7 @@ class Executor:
             f"the namespace's quota refused its Job: {refused.message}",
         )
         await self.write_status(key, render, status)
-        self.queue.put(key, after=1.0 if isinstance(refused, QuotaNotReady) else QUOTA_PAUSE_SECONDS)
+        self.queue.put(key, after=quota_pause(refused))
 
     async def _stop_job(self, render: Render) -> None:
         attempt = render.open_attempt
@@ -301,7 +300,7 @@ class Executor:
         except AlreadyExists:
             made = await self.cluster.get(RESOURCES["VoiceJob"], name, namespace)
         except (QuotaExceeded, QuotaNotReady) as refused:
-            raise NotYet(f"the quota refused VoiceJob {name}: {refused.message}", QUOTA_PAUSE_SECONDS) from refused
+            raise NotYet(f"the quota refused VoiceJob {name}: {refused.message}", quota_pause(refused)) from refused
         self.cache.put_render(made)
 
     async def _patch_voice_job(self, key: Key, action: act.PatchVoiceJob) -> None:
@@ -323,6 +322,11 @@ class Executor:
             log.info("the vendor was not told", provider=render.provider, error=f"{type(failed).__name__}"[:200])
         else:
             log.info("the vendor was told", provider=render.provider, stopped=stopped)
+
+
+def quota_pause(refused: QuotaExceeded | QuotaNotReady) -> float:
+    """Seconds after which a quota may have changed its mind: one that is only not computed yet does so soon."""
+    return QUOTA_NOT_READY_PAUSE_SECONDS if isinstance(refused, QuotaNotReady) else QUOTA_PAUSE_SECONDS
 
 
 def merge_patch(old: Any, new: Any) -> Any:

@@ -4,18 +4,22 @@ Only `on.event` handlers: they need no finalizer, no annotation and no progress 
 """
 
 import asyncio
+import contextlib
 import itertools
 import random
-from collections.abc import Iterator
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import kopf
+import uvloop
 
 from renderfleet_client.login import Login
 
 from .intake import SOURCES, Intake, Source
 
-SERVER_TIMEOUT_SECONDS = 300.0
+SERVER_TIMEOUT_SECONDS = 300
 INACTIVITY_SECONDS = 70.0
 """Bookmarks come every minute at the latest; a watch without any is dead."""
 PAGE = 500
@@ -62,7 +66,11 @@ class _NoProgress(kopf.ProgressStorage):
         return essence
 
 
-def make_registry(intake: Intake, login: Login) -> kopf.OperatorRegistry:
+HandOver = Callable[[str, str | None, Any], None]
+"""Takes (kind, event type or None for a listed object, raw body)."""
+
+
+def make_registry(hand_over: HandOver, login: Login) -> kopf.OperatorRegistry:
     """Handlers for all that we follow."""
     registry = kopf.OperatorRegistry()
 
@@ -80,11 +88,11 @@ def make_registry(intake: Intake, login: Login) -> kopf.OperatorRegistry:
         )
 
     for source in SOURCES:
-        _follow(registry, intake, source)
+        _follow(registry, hand_over, source)
     return registry
 
 
-def _follow(registry: kopf.OperatorRegistry, intake: Intake, source: Source) -> None:
+def _follow(registry: kopf.OperatorRegistry, hand_over: HandOver, source: Source) -> None:
     resource = source.resource
     where = (
         (resource.group, resource.version, resource.plural) if resource.group else (resource.version, resource.plural)
@@ -92,12 +100,13 @@ def _follow(registry: kopf.OperatorRegistry, intake: Intake, source: Source) -> 
 
     @kopf.on.event(*where, registry=registry, id=f"{source.kind}-seen")
     async def seen(event: Any, **_: Any) -> None:
-        intake.heard(source.kind, event["type"], event["object"])
+        hand_over(source.kind, event["type"], event["object"])
 
 
 def make_settings() -> kopf.OperatorSettings:
     """kopf without all that it would do by itself."""
     settings = kopf.OperatorSettings()
+    settings.process.ultimate_exiting_timeout = None
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.watching.server_timeout = SERVER_TIMEOUT_SECONDS
@@ -125,23 +134,71 @@ def make_settings() -> kopf.OperatorSettings:
     return settings
 
 
-async def watch(intake: Intake, login: Login, stop: asyncio.Event) -> None:
-    """Watch until `stop` is set or a signal comes. Raises what ended kopf, e.g. an error line in a watch."""
-    stop_flag: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+class WatchThread:
+    """kopf, in a thread and a loop of its own.
 
-    async def pass_on() -> None:
-        await stop.wait()
-        if not stop_flag.done():
-            stop_flag.set_result(None)
+    When kopf ends it cancels every task of its loop, whoever made it, and it takes over the process's signals if it can:
+    apart from us, it can do neither. What it sees comes over in batches.
+    """
 
-    passing = asyncio.create_task(pass_on())
-    try:
+    def __init__(self, intake: Intake, login: Login) -> None:
+        self._intake = intake
+        self._login = login
+        self._home = asyncio.get_running_loop()
+        self._seen: deque[tuple[str, str | None, Any]] = deque()
+        self._is_coming = False
+        self._stop = threading.Event()
+
+    async def run(self) -> None:
+        """Watch until cancelled. Raises what ended kopf, e.g. an error line in a watch."""
+        ended: asyncio.Future[None] = self._home.create_future()
+
+        def finish(failed: BaseException | None) -> None:
+            if ended.done():
+                return
+            if failed is None:
+                ended.set_result(None)
+            else:
+                ended.set_exception(failed)
+
+        def work() -> None:
+            failed: BaseException | None = None
+            try:
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    runner.run(self._operate())
+            except BaseException as problem:
+                failed = problem if isinstance(problem, Exception) else RuntimeError(repr(problem))
+            with contextlib.suppress(RuntimeError):  # the home loop is closed: nobody listens
+                self._home.call_soon_threadsafe(finish, failed)
+
+        thread = threading.Thread(target=work, name="watches", daemon=True)
+        thread.start()
+        try:
+            await ended
+        finally:
+            self._stop.set()
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(5):
+                    await asyncio.shield(ended)
+
+    async def _operate(self) -> None:
         await kopf.operator(
-            registry=make_registry(intake, login),
+            registry=make_registry(self._hand_over, self._login),
             settings=make_settings(),
             standalone=True,
             clusterwide=True,
-            stop_flag=stop_flag,
+            stop_flag=self._stop,
         )
-    finally:
-        passing.cancel()
+
+    def _hand_over(self, kind: str, event: str | None, body: Any) -> None:
+        """In the watches' thread: have this taken in at home."""
+        self._seen.append((kind, event, body))
+        if not self._is_coming:
+            self._is_coming = True
+            self._home.call_soon_threadsafe(self._take_in)
+
+    def _take_in(self) -> None:
+        """At home."""
+        self._is_coming = False
+        while self._seen:
+            self._intake.heard(*self._seen.popleft())

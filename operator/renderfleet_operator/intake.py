@@ -106,10 +106,7 @@ class Intake:
             case _:
                 body.setdefault("kind", kind)
                 body.setdefault("apiVersion", meta.API_VERSION)
-                key = self.cache.put_render(body)
-                if key is not None:
-                    self.queue.put(key)
-                return key is not None
+                return self.cache.put_render(body) is not None
 
     def deleted(self, kind: str, body: Body) -> None:
         """This object is no more."""
@@ -151,8 +148,13 @@ class Intake:
         return True
 
     def render_changed(self, key: Key, old: Body | None, new: Body | None) -> None:
-        """The cache has another state of a render: the books and the archive follow, and those who wait for it look."""
+        """The cache has another state of a render, be it from a watch or from a write of ours.
+
+        The books and the archive follow; it is looked at again, and so are those who wait for it.
+        """
         self.fleet.render_changed(key, old, new)
+        if new is not None:
+            self.queue.put(key)
         if new is not None and (self.fleet.is_ready or not _is_let_go(new)):
             self.archive.offer(new)
         for waiting in self.dependents.get(key, ()):

@@ -5,11 +5,11 @@ Gauges are worked out when they are asked for, from the same books that admissio
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from renderfleet_crds.phases import Phase
 
@@ -224,17 +224,16 @@ def _shares(fleet: Fleet) -> Metric:
     return made
 
 
-@dataclass(slots=True)
-class _Live:
+class _Live(Collector):
     """The collector that asks for gauges at each scrape."""
 
-    metrics: Metrics
-    described: tuple[Any, ...] = field(default_factory=tuple)
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
 
     def collect(self) -> Iterable[Metric]:
         """As prometheus_client asks."""
-        return self.metrics.live()
+        return self._metrics.live()
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: names are not checked for duplicates before the first scrape."""
-        return self.described
+        """Nothing: the books are not filled yet when it is registered."""
+        return ()

@@ -23,6 +23,8 @@ Work = Callable[[Hashable], Awaitable[None]]
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 30.0
+LONGEST_EXPECTED_PAUSE_SECONDS = 3.0
+"""For what others are known to be doing: it should not wait for us once they have."""
 
 
 @dataclass(slots=True)
@@ -52,7 +54,7 @@ class WorkQueue:
     _due: dict[Hashable, float] = field(default_factory=dict)
     """The time that counts of a delayed key; older entries of the heap are stale."""
     _failures: dict[Hashable, int] = field(default_factory=dict)
-    _count: itertools.count[int] = field(default_factory=itertools.count)
+    _count: "itertools.count[int]" = field(default_factory=itertools.count)
     _something: asyncio.Event = field(default_factory=asyncio.Event)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _is_closing: bool = False
@@ -143,9 +145,9 @@ class WorkQueue:
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(count - 1, 20))
         self.watcher.failed()
         asked = getattr(failed, "retry_after_seconds", None)
-        if asked:
-            pause = max(pause, float(asked))
         expected = getattr(failed, "is_expected", False)
+        if asked:
+            pause = max(min(pause, LONGEST_EXPECTED_PAUSE_SECONDS) if expected else pause, float(asked))
         say = log.info if expected else log.warning
         say(
             "work failed",

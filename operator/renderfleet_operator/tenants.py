@@ -27,7 +27,8 @@ from renderfleet_crds.kinds import RENDER_TENANT
 from .cache import Cache
 from .children import tenant as children
 from .clock import Clock
-from .execute import merge_patch
+from .errors import NotYet
+from .execute import QUOTA_NOT_READY_PAUSE_SECONDS, merge_patch
 from .fleet import Fleet
 from .times import whole_seconds
 
@@ -81,7 +82,6 @@ class Tenants:
             if not children.covers(there, wanted):
                 await self.cluster.patch(NAMESPACES, namespace, wanted)
         concurrency = int(tenant["spec"].get("concurrency", 4))
-        await self._quota(tenant, namespace, concurrency)
         for resource, wanted in (
             (LIMIT_RANGES, children.limit_range(tenant)),
             (NETWORK_POLICIES, children.network_policy(tenant)),
@@ -93,6 +93,7 @@ class Tenants:
                 await self.cluster.create(resource, wanted, namespace)
             elif not children.covers(present, wanted) and not _both_empty(present, wanted):
                 await self.cluster.patch(resource, wanted["metadata"]["name"], wanted, namespace)
+        await self._quota(tenant, namespace, concurrency)
         return concurrency, None
 
     async def _quota(self, tenant: Body, namespace: str, concurrency: int) -> None:
@@ -100,11 +101,16 @@ class Tenants:
         present = await self._get(RESOURCE_QUOTAS, meta.QUOTA_NAME, namespace)
         if present is None:
             wanted = children.quota(tenant, with_concurrency=True)
-            self.cache.put_quota(await self.cluster.create(RESOURCE_QUOTAS, wanted, namespace))
-            return
+            present = await self.cluster.create(RESOURCE_QUOTAS, wanted, namespace)
+            self.cache.put_quota(present)
         wanted = children.quota(tenant, with_concurrency=changed)
         if not children.covers(present, wanted):
             self.cache.put_quota(await self.cluster.patch(RESOURCE_QUOTAS, meta.QUOTA_NAME, wanted, namespace))
+        counted = (present.get("status") or {}).get("used") or {}
+        if any(name not in counted for name in present["spec"]["hard"]):
+            # Until its controller has counted, the quota refuses everything: "ready" would be a lie. Counting kinds
+            # that are new to the cluster begins within half a minute.
+            raise NotYet(f"the quota of {namespace} is not computed yet", QUOTA_NOT_READY_PAUSE_SECONDS)
 
     async def _get(self, resource: Resource, name: str, namespace: str | None = None) -> Body | None:
         try:

@@ -120,7 +120,7 @@ class VendorWatch:
     """The last look by the render's UID."""
     _watched: dict[str, _Watched] = field(default_factory=dict)
     _due: list[tuple[float, int, str]] = field(default_factory=list)
-    _count: itertools.count[int] = field(default_factory=itertools.count)
+    _count: "itertools.count[int]" = field(default_factory=itertools.count)
     _something: asyncio.Event = field(default_factory=asyncio.Event)
     _asking: dict[str, int] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)

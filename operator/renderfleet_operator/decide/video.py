@@ -124,6 +124,7 @@ def voice_job(render: Render) -> Body:
         "spec": {
             "text": spec["script"],
             "voiceId": spec["voiceId"],
+            "provider": spec.get("voiceProvider", "elevenlabs"),
             "redrive": render.run,
             **{key: spec[key] for key in inherited if spec.get(key) is not None},
         },

@@ -47,7 +47,8 @@ class Running:
 
     @property
     def is_alive(self) -> bool:
-        return self.pid > 0 and process_birth(self.pid) == self.birth
+        """False too for one that ended before its birth could be read: nothing is equal to nothing otherwise."""
+        return self.birth > 0 and process_birth(self.pid) == self.birth
 
 
 def read(path: Path) -> list[Running]:

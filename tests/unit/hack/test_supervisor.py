@@ -55,6 +55,13 @@ def test_a_reused_pid_is_another_process() -> None:
     assert not one.is_alive
 
 
+def test_a_process_that_ended_before_it_was_looked_at_is_not_alive() -> None:
+    child = subprocess.Popen(["true"])
+    child.wait()
+
+    assert not running(child).is_alive
+
+
 def test_a_process_that_ignores_the_polite_request_is_ended() -> None:
     ignoring = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(60)"

@@ -29,7 +29,7 @@ from renderfleet_faults.node import Node
 from renderfleet_faults.oracle import Finding, end_state
 from renderfleet_faults.plane import plane
 from renderfleet_faults.scenarios import Trial
-from renderfleet_faults.stepproxy import StepProxy
+from renderfleet_faults.stepproxy import SHARED, StepProxy
 from renderfleet_faults.traps import TrapBook
 from renderfleet_faults.world import World
 from renderfleet_store.engine import make_engine
@@ -90,7 +90,7 @@ class Lab:
         self._made += 1
         trial = Trial(traffic.token(self.letter, self._made), self.world, self.standin)
         for vendor in vendors:
-            await self._make_provider(trial, vendor)
+            await self._make_provider(trial.provider(vendor), trial.subject, vendor)
         if not makes_tenant:
             await scenarios.make_tenant(trial, concurrency=concurrency)
         if scenarios.DID in vendors:
@@ -127,17 +127,17 @@ class Lab:
         entries = await self.standin.ledger()
         return dict(Counter(f"{one['vendor']}/{one['operation']}" for one in entries if one["request_id"] in mine))
 
-    async def _make_provider(self, trial: Trial, vendor: str) -> None:
+    async def _make_provider(self, name: str, subject: str, vendor: str) -> None:
         path, _, prices = VENDORS[vendor]
         await self.cluster.create(
             Resource.of(kinds.RENDER_PROVIDER),
             {
                 "apiVersion": meta.API_VERSION,
                 "kind": kinds.RENDER_PROVIDER.kind,
-                "metadata": {"name": trial.provider(vendor)},
+                "metadata": {"name": name},
                 "spec": {
                     "vendor": vendor,
-                    "baseUrl": self.steps.vendor_url(trial.subject, path),
+                    "baseUrl": self.steps.vendor_url(subject, path),
                     "secretRef": {"name": f"vendor-{vendor}"},
                     "limits": {"inFlight": 100, "perMinute": 6000, "burst": 100},
                     "pollSeconds": 1,
@@ -163,6 +163,8 @@ class Lab:
         for vendor, (_, key, _) in VENDORS.items():
             secret = {"metadata": {"name": f"vendor-{vendor}"}, "stringData": {"api-key": key}}
             await self.cluster.create(resources.SECRETS, secret, SYSTEM_NAMESPACE)
+        # A VideoRender's own VoiceJob uses the provider of the default name; nobody can give it another.
+        await self._make_provider(scenarios.ELEVENLABS, SHARED, scenarios.ELEVENLABS)
         async with aiohttp.ClientSession(raise_for_status=True) as session:
             images = f"{self.backends.standin_url}/openai/v1/images/generations"
             order = {"model": "gpt-image-2.6-flare", "prompt": "a friendly face", "size": "1024x1024"}

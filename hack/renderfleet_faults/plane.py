@@ -1,19 +1,23 @@
 """A control plane of its own for the suites: real etcd, API server, controllers and scheduler, and our CRDs in it."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from typing import Any
 
 import yaml
 
 from renderfleet_client import Cluster, resources
-from renderfleet_client.errors import AlreadyExists
-from renderfleet_cluster import local
+from renderfleet_cluster import local, supervisor
 from renderfleet_cluster.places import REPOSITORY
-from renderfleet_cluster.shape import Options
+from renderfleet_cluster.shape import Options, Shape
+from renderfleet_crds import kinds, meta
 from renderfleet_faults.manager import SYSTEM_NAMESPACE
 
-_ESTABLISHED_WITHIN_SECONDS = 20
+_WITHIN_SECONDS = 60
+_COUNTS = [f"count/{kind.plural}.{meta.GROUP}" for kind in kinds.RENDERS]
 
 
 @asynccontextmanager
@@ -25,8 +29,9 @@ async def plane(name: str) -> AsyncIterator[Cluster]:
     try:
         async with await Cluster.connect(str(shape.kubeconfig), field_manager="renderfleet-faults") as cluster:
             await _install_crds(cluster)
-            with suppress(AlreadyExists):
-                await cluster.create(resources.NAMESPACES, {"metadata": {"name": SYSTEM_NAMESPACE}})
+            _restart_controllers(shape)
+            await cluster.create(resources.NAMESPACES, {"metadata": {"name": SYSTEM_NAMESPACE}})
+            await _quotas_count_renders(cluster)
             yield cluster
     finally:
         await asyncio.to_thread(local.down, name)
@@ -38,14 +43,36 @@ async def _install_crds(cluster: Cluster) -> None:
         body = yaml.safe_load(file.read_text())
         await cluster.create(resources.CRDS, body)
         names.append(body["metadata"]["name"])
-    async with asyncio.timeout(_ESTABLISHED_WITHIN_SECONDS):
+    async with asyncio.timeout(_WITHIN_SECONDS):
         for name in names:
-            while not await _is_established(cluster, name):
+            while not _is_established(await cluster.get(resources.CRDS, name)):
                 await asyncio.sleep(0.1)
 
 
-async def _is_established(cluster: Cluster, name: str) -> bool:
-    crd = await cluster.get(resources.CRDS, name)
-    return any(
-        one["type"] == "Established" and one["status"] == "True" for one in crd.get("status", {}).get("conditions", [])
-    )
+def _is_established(crd: dict[str, Any]) -> bool:
+    conditions = crd.get("status", {}).get("conditions", [])
+    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
+
+
+def _restart_controllers(shape: Shape) -> None:
+    """The quota controller looks for new kinds every 30 s only, but always when it starts."""
+    for process in supervisor.read(shape.processes_file):
+        if process.name == "kube-controller-manager" and process.is_alive:
+            os.kill(process.pid, signal.SIGTERM)
+
+
+async def _quotas_count_renders(cluster: Cluster) -> None:
+    """A quota that is made before its controller knows our kinds refuses every render for minutes; wait that out."""
+    quota = {"metadata": {"name": "probe"}, "spec": {"hard": dict.fromkeys(_COUNTS, "1")}}
+    async with asyncio.timeout(_WITHIN_SECONDS):
+        while True:
+            await cluster.create(resources.RESOURCE_QUOTAS, quota, SYSTEM_NAMESPACE)
+            for _ in range(10):
+                await asyncio.sleep(0.2)
+                seen = await cluster.get(resources.RESOURCE_QUOTAS, "probe", SYSTEM_NAMESPACE)
+                counted = seen.get("status", {}).get("used", {})
+                if all(count in counted for count in _COUNTS):
+                    break
+            await cluster.delete(resources.RESOURCE_QUOTAS, "probe", SYSTEM_NAMESPACE)
+            if all(count in counted for count in _COUNTS):
+                return

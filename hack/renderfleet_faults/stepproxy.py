@@ -3,6 +3,7 @@
 A runner touches the world by requests only, so its requests are its steps. What goes where:
 
 /<token>/<vendor>/…    to the stand-in; the token in a RenderProvider's base URL tells whose call it is
+/shared/<vendor>/…     the same for a provider that all trials share; the token in the words sent tells
 /<bucket>/…            to object storage, under the host name that the address was signed for; the key tells whose it is
 /…                     to the stand-in, uncounted: links that a vendor handed out
 
@@ -28,6 +29,7 @@ from renderfleet_faults.traps import Fault, Trap, TrapBook, steps_of
 
 _REQUEST_ID_HEADERS = ("x-request-id", "x-trace-id", "x-amzn-requestid")
 """Where the three vendors say which request an answer is about; the ledger knows the same ids."""
+SHARED = "shared"
 _RUN_RECORD = re.compile(r"/runs/([^/]+)/")
 _PRESIGNED = "X-Amz-Signature"
 
@@ -73,7 +75,7 @@ class StepProxy:
             yield
 
     def vendor_url(self, subject: str, vendor_path: str) -> str:
-        """Base URL of a vendor for one subject's RenderProvider."""
+        """Base URL of a vendor for the RenderProvider of one subject, or of all (SHARED)."""
         return f"{self.url}/{subject}/{vendor_path}"
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -83,11 +85,16 @@ class StepProxy:
 
     async def _step(self, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
         first, _, rest = request.raw_path.removeprefix("/").partition("/")
+        if first == SHARED:
+            found = TOKEN.search(raw.decode(errors="replace"))
+            first = found[0] if found else ""
         if TOKEN.fullmatch(first):
             return await self._vendor_step(request, raw, first, rest)
         if first == BUCKET:
             return await self._storage_step(request, raw)
-        return await self._to_standin(request, raw, request.raw_path)
+        return await self._to_standin(
+            request, raw, "/" + request.raw_path.removeprefix(f"/{SHARED}/").removeprefix("/")
+        )
 
     async def _vendor_step(self, request: web.BaseRequest, raw: bytes, subject: str, rest: str) -> web.StreamResponse:
         trap = self._trap(subject, f"{request.method} {rest.partition('?')[0]}")

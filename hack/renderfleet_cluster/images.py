@@ -187,8 +187,6 @@ def _build_without_engine(recipe: Recipe, image: Built) -> None:
     if certificates := _host_certificates():
         shutil.copyfile(certificates, shared / "ca.crt")
         arguments.append(f"PIP_CERT={PIP_CACHE_MOUNT}/ca.crt")
-    if wheels := os.environ.get("PIP_FIND_LINKS"):
-        arguments += [f"PIP_FIND_LINKS={wheels}"] if "://" in wheels else []
     command = _buildah(
         "build", "--layers", "--pull-never", "--isolation", "chroot", "--network", "host", "--format", "oci"
     )

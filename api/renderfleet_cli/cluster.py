@@ -397,6 +397,8 @@ def error_of(refused: ApiError, server: str) -> CliError:
             return Failed("the namespace is being deleted", "submit it in another one: -n NAMESPACE")
         case Forbidden():
             return NotAllowed(refused.message, "`kubectl auth can-i --list` shows what these credentials may do")
+        case Invalid() if any(one.get("field") == "metadata.uid" for one in refused.causes):
+            return _replaced()
         case Invalid():
             lines = [
                 f"{one.get('field', '')}: {one.get('message', '')}".strip(": ").removeprefix("spec.")
@@ -415,7 +417,7 @@ def error_of(refused: ApiError, server: str) -> CliError:
         case AlreadyExists():
             return Failed(refused.message, "choose another --name, or `retry` the one that is there")
         case Conflict():
-            return Failed("it was changed or replaced at the same moment", "look at it again, and repeat the command")
+            return _replaced()
         case Unavailable():
             return Unreachable(
                 f"{server} does not answer: {refused.message or refused.reason}",
@@ -424,3 +426,7 @@ def error_of(refused: ApiError, server: str) -> CliError:
         case _ if refused.status == 401:
             return Misused(f"{server} does not accept these credentials", "renew them in your kubeconfig")
     return Failed(f"{server}: {refused.message or refused.reason or refused.status}")
+
+
+def _replaced() -> Failed:
+    return Failed("it was changed or replaced at the same moment", "look at it again, and repeat the command")

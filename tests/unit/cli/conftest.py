@@ -1,29 +1,13 @@
 """The program as a user starts it, against a REST API that really listens."""
 
-import io
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from renderfleet_cli import __main__ as program
+from tests.support.command_line import CommandLine
 
 from . import api_server
 from .api_server import TENANT_KEY, Api
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a command went."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
 
 
 @pytest.fixture
@@ -37,20 +21,9 @@ def own_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def run(own_config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run one command line to its end."""
-
-    def start(*words: str, stdin: str | None = None, called: str = "renderfleet") -> Ran:
-        monkeypatch.setattr(sys, "argv", [called, *words])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin or ""))
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            program.main()
-        out, err = capsys.readouterr()
-        code = left.value.code
-        return Ran(code if isinstance(code, int) else 0 if code is None else 1, out, err)
-
-    return start
+def run(own_config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Runs command lines; where they lead is for the test to say."""
+    return CommandLine(monkeypatch, capsys)
 
 
 @pytest.fixture

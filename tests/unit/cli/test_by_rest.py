@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.support.command_line import CommandLine
 
 from . import api_server
 from .api_server import ADMIN_KEY, TENANT_KEY, Api, hang_up, refuse
-from .conftest import Run
 
 VOICE = ("submit", "voice", "--text", "Welcome aboard.", "--voice-id", "v1")
 
@@ -21,7 +21,7 @@ VOICE = ("submit", "voice", "--text", "Welcome aboard.", "--voice-id", "v1")
 # login
 
 
-def test_login_tries_the_key_before_it_keeps_it(run: Run, own_config: Path) -> None:
+def test_login_tries_the_key_before_it_keeps_it(run: CommandLine, own_config: Path) -> None:
     with api_server.running() as api:
         refused = run("login", api.url, stdin="rf_wrong\n")
         accepted = run("login", api.url, "--profile", "staging", stdin=f"{TENANT_KEY}\n")
@@ -37,19 +37,19 @@ def test_login_tries_the_key_before_it_keeps_it(run: Run, own_config: Path) -> N
         assert json.loads(file.read_text()) == {"profiles": {}}
 
 
-def test_login_knows_an_administrators_key(run: Run, own_config: Path) -> None:
+def test_login_knows_an_administrators_key(run: CommandLine, own_config: Path) -> None:
     with api_server.running() as api:
         assert run("login", api.url, stdin=ADMIN_KEY).out.startswith("administrator's key at ")
 
 
-def test_login_without_a_key(run: Run) -> None:
+def test_login_without_a_key(run: CommandLine) -> None:
     assert run("login", "https://renders.test", stdin="").code == 2
 
 
 # what there is
 
 
-def test_list_and_get(run: Run, api: Api) -> None:
+def test_list_and_get(run: CommandLine, api: Api) -> None:
     api.add(name="older", status="Succeeded", reason="MediaReady", progress=100)
     newer = api.add("VideoRender", "welcome", status="Queued", reason="BehindOthers", labels={"campaign": "spring"})
 
@@ -63,7 +63,7 @@ def test_list_and_get(run: Run, api: Api) -> None:
     assert [one["name"] for one in json.loads(run("list", "-o", "json").out)["items"]] == ["welcome", "older"]
 
 
-def test_all_pages_are_read(run: Run, api: Api) -> None:
+def test_all_pages_are_read(run: CommandLine, api: Api) -> None:
     for number in range(450):
         api.add(name=f"n-{number:03}")
 
@@ -72,7 +72,7 @@ def test_all_pages_are_read(run: Run, api: Api) -> None:
     assert run("get", "n-000", "-o", "name").code == 0, "a name is found on the last page"
 
 
-def test_of_two_jobs_of_one_name_the_newest_is_meant(run: Run, api: Api) -> None:
+def test_of_two_jobs_of_one_name_the_newest_is_meant(run: CommandLine, api: Api) -> None:
     api.add(name="greeting", status="Failed")
     newest = api.add(name="greeting", status="Queued")
 
@@ -99,7 +99,7 @@ def test_of_two_jobs_of_one_name_the_newest_is_meant(run: Run, api: Api) -> None
     ],
 )
 def test_what_is_wrong_is_said_with_its_exit_code(
-    run: Run, api: Api, words: tuple[str, ...], code: int, said: str
+    run: CommandLine, api: Api, words: tuple[str, ...], code: int, said: str
 ) -> None:
     ran = run(*words)
 
@@ -111,7 +111,7 @@ def test_what_is_wrong_is_said_with_its_exit_code(
 # submit
 
 
-def test_submit_sends_what_the_flags_say(run: Run, api: Api) -> None:
+def test_submit_sends_what_the_flags_say(run: CommandLine, api: Api) -> None:
     ran = run(*VOICE, "--name", "greeting", "-l", "campaign=spring", "--priority", "900", "--max-attempts", "2")
 
     assert ran.code == 0, ran.err
@@ -128,7 +128,7 @@ def test_submit_sends_what_the_flags_say(run: Run, api: Api) -> None:
     ]
 
 
-def test_submit_a_video_with_the_preferred_avatar(run: Run, api: Api) -> None:
+def test_submit_a_video_with_the_preferred_avatar(run: CommandLine, api: Api) -> None:
     assert run("submit", "video", "--voice-ref", "greeting").code == 0
     assert run("submit", "video", "--voice-ref", "greeting", "--avatar-id", "a1", "--no-stitch").code == 0
 
@@ -138,14 +138,14 @@ def test_submit_a_video_with_the_preferred_avatar(run: Run, api: Api) -> None:
     ]
 
 
-def test_submit_a_text_from_stdin(run: Run, api: Api) -> None:
+def test_submit_a_text_from_stdin(run: CommandLine, api: Api) -> None:
     ran = run("submit", "voice", "--text", "@-", "--voice-id", "v1", stdin="Mind the step.\n")
 
     assert ran.code == 0, ran.err
     assert api.bodies[0]["text"] == "Mind the step."
 
 
-def test_a_lost_answer_makes_one_job(run: Run, api: Api) -> None:
+def test_a_lost_answer_makes_one_job(run: CommandLine, api: Api) -> None:
     """The server did all of it and the connection broke before it could say so."""
     api.after.append(hang_up)
 
@@ -156,14 +156,14 @@ def test_a_lost_answer_makes_one_job(run: Run, api: Api) -> None:
     assert [method for method, _ in api.requests] == ["POST", "POST"]
 
 
-def test_not_now_is_asked_again_as_late_as_the_server_wishes(run: Run, api: Api) -> None:
+def test_not_now_is_asked_again_as_late_as_the_server_wishes(run: CommandLine, api: Api) -> None:
     api.faults += [refuse(429, "rate_limited", {"Retry-After": "0.1"}), refuse(503, headers={"Retry-After": "0.1"})]
 
     assert run(*VOICE).code == 0
     assert len(api.requests) == 3
 
 
-def test_not_now_for_a_long_time_is_said_at_once(run: Run, api: Api) -> None:
+def test_not_now_for_a_long_time_is_said_at_once(run: CommandLine, api: Api) -> None:
     api.faults.append(refuse(503, headers={"Retry-After": "3600"}))
 
     ran = run("list")
@@ -173,14 +173,14 @@ def test_not_now_for_a_long_time_is_said_at_once(run: Run, api: Api) -> None:
     assert len(api.requests) == 1
 
 
-def test_what_the_api_refuses_is_wrong_usage(run: Run, api: Api) -> None:
+def test_what_the_api_refuses_is_wrong_usage(run: CommandLine, api: Api) -> None:
     ran = run("submit", "voice", "--voice-id", "v1")
 
     assert ran.code == 2
     assert "body: give exactly one of text and prompt" in ran.err
 
 
-def test_a_choice_that_there_is_not_never_leaves_the_machine(run: Run, api: Api) -> None:
+def test_a_choice_that_there_is_not_never_leaves_the_machine(run: CommandLine, api: Api) -> None:
     ran = run("submit", "avatar", "--prompt", "a sailor", "--size", "1x1")
 
     assert ran.code == 2
@@ -188,7 +188,7 @@ def test_a_choice_that_there_is_not_never_leaves_the_machine(run: Run, api: Api)
     assert api.requests == []
 
 
-def test_submit_manifests(run: Run, api: Api, tmp_path: Path) -> None:
+def test_submit_manifests(run: CommandLine, api: Api, tmp_path: Path) -> None:
     file = tmp_path / "two.yaml"
     one = {
         "apiVersion": "renderfleet.dev/v1alpha1",
@@ -207,7 +207,7 @@ def test_submit_manifests(run: Run, api: Api, tmp_path: Path) -> None:
     assert "already submitted: voicejob/a, voicejob/b" in ran.err, "what was taken is not taken back, and it is said"
 
 
-def test_submit_without_anything_teaches(run: Run, api: Api) -> None:
+def test_submit_without_anything_teaches(run: CommandLine, api: Api) -> None:
     ran = run("submit")
 
     assert ran.code == 2
@@ -232,7 +232,7 @@ def later(api: Api, *steps: Callable[[], None]) -> None:
     threading.Thread(target=work, daemon=True).start()
 
 
-def test_submit_and_wait_shows_each_change_and_the_result(run: Run, api: Api) -> None:
+def test_submit_and_wait_shows_each_change_and_the_result(run: CommandLine, api: Api) -> None:
     def on_watch() -> None:
         job = next(iter(api.jobs.values()))
         later(
@@ -256,7 +256,7 @@ def test_submit_and_wait_shows_each_change_and_the_result(run: Run, api: Api) ->
     ]
 
 
-def test_submit_and_wait_prints_nothing_but_json(run: Run, api: Api) -> None:
+def test_submit_and_wait_prints_nothing_but_json(run: CommandLine, api: Api) -> None:
     api.on_submit = lambda job: job.update(
         status="Succeeded", progress=100, finishedAt=job["createdAt"], reason="MediaReady"
     )
@@ -268,7 +268,7 @@ def test_submit_and_wait_prints_nothing_but_json(run: Run, api: Api) -> None:
     assert "voicejob/" in ran.err
 
 
-def test_a_render_that_fails_is_exit_code_1(run: Run, api: Api) -> None:
+def test_a_render_that_fails_is_exit_code_1(run: CommandLine, api: Api) -> None:
     api.on_submit = lambda job: job.update(
         status="Failed", reason="Moderated", message="not this text", finishedAt=job["createdAt"]
     )
@@ -279,7 +279,7 @@ def test_a_render_that_fails_is_exit_code_1(run: Run, api: Api) -> None:
     assert "voicejob/greeting ended as Failed: not this text" in ran.err
 
 
-def test_waiting_can_be_given_up(run: Run, api: Api) -> None:
+def test_waiting_can_be_given_up(run: CommandLine, api: Api) -> None:
     ran = run(*VOICE, "--name", "greeting", "--wait", "--timeout", "0.4")
 
     assert ran.code == 1
@@ -287,7 +287,7 @@ def test_waiting_can_be_given_up(run: Run, api: Api) -> None:
     assert "renderfleet why voicejob/greeting" in ran.err
 
 
-def test_watch_goes_on_after_a_broken_line_without_missing_anything(run: Run, api: Api) -> None:
+def test_watch_goes_on_after_a_broken_line_without_missing_anything(run: CommandLine, api: Api) -> None:
     job = api.add(name="greeting", status="Running", reason="Started")
     watched = 0
 
@@ -313,7 +313,7 @@ def test_watch_goes_on_after_a_broken_line_without_missing_anything(run: Run, ap
     assert ran.out.splitlines()[-1].endswith("voicejob/greeting  Succeeded  100 %  MediaReady")
 
 
-def test_watch_follows_all_that_is_under_way(run: Run, api: Api) -> None:
+def test_watch_follows_all_that_is_under_way(run: CommandLine, api: Api) -> None:
     first, second = api.add(name="one"), api.add("VideoRender", "two", status="Waiting")
     api.add(name="over", status="Failed", finishedAt="2026-11-24T00:00:00Z")
     api.on_watch = lambda: later(
@@ -330,14 +330,14 @@ def test_watch_follows_all_that_is_under_way(run: Run, api: Api) -> None:
     assert len([path for _, path in api.requests if path == "/events"]) == 1, "one stream serves all"
 
 
-def test_watch_with_nothing_under_way(run: Run, api: Api) -> None:
+def test_watch_with_nothing_under_way(run: CommandLine, api: Api) -> None:
     assert run("watch").code == 0
 
 
 # change
 
 
-def test_retry_and_cancel(run: Run, api: Api) -> None:
+def test_retry_and_cancel(run: CommandLine, api: Api) -> None:
     dead = api.add(name="dead", status="DeadLettered", finishedAt="2026-11-24T00:00:00Z")
     live = api.add(name="live")
 
@@ -359,7 +359,7 @@ def dead(api: Api, name: str, **told: object) -> str:
     return str(job["id"])
 
 
-def test_redrive_asks_first(run: Run, api: Api) -> None:
+def test_redrive_asks_first(run: CommandLine, api: Api) -> None:
     dead(api, "a")
 
     ran = run("redrive", "--all-dead")
@@ -369,7 +369,7 @@ def test_redrive_asks_first(run: Run, api: Api) -> None:
     assert [method for method, _ in api.requests] == ["GET"]
 
 
-def test_redrive_by_selector_oldest_first(run: Run, api: Api) -> None:
+def test_redrive_by_selector_oldest_first(run: CommandLine, api: Api) -> None:
     first = dead(api, "a", labels={"campaign": "spring"})
     dead(api, "b")
     third = dead(api, "c", labels={"campaign": "spring"})
@@ -381,7 +381,7 @@ def test_redrive_by_selector_oldest_first(run: Run, api: Api) -> None:
     assert posts == [f"/jobs/{first}/retry", f"/jobs/{third}/retry"]
 
 
-def test_redrive_dry_run_changes_nothing(run: Run, api: Api) -> None:
+def test_redrive_dry_run_changes_nothing(run: CommandLine, api: Api) -> None:
     dead(api, "a")
 
     ran = run("redrive", "--all-dead", "--dry-run")
@@ -391,7 +391,7 @@ def test_redrive_dry_run_changes_nothing(run: Run, api: Api) -> None:
     assert all(method == "GET" for method, _ in api.requests)
 
 
-def test_redrive_by_an_administrator(run: Run, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redrive_by_an_administrator(run: CommandLine, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RENDERFLEET_KEY", ADMIN_KEY)
     first, second = dead(api, "a"), dead(api, "b")
 
@@ -401,7 +401,7 @@ def test_redrive_by_an_administrator(run: Run, api: Api, monkeypatch: pytest.Mon
     assert api.bodies == [{"ids": [first, second], "limit": 2, "tenant": "acme"}]
 
 
-def test_redrive_with_nothing_dead(run: Run, api: Api) -> None:
+def test_redrive_with_nothing_dead(run: CommandLine, api: Api) -> None:
     ran = run("redrive", "--all-dead", "--yes")
 
     assert (ran.code, ran.out) == (0, "")
@@ -410,7 +410,7 @@ def test_redrive_with_nothing_dead(run: Run, api: Api) -> None:
 # look
 
 
-def test_why(run: Run, api: Api) -> None:
+def test_why(run: CommandLine, api: Api) -> None:
     api.add(
         name="greeting", reason="BehindOthers", message="elevenlabs: all 5 places are taken",
         queue={"position": 2, "etaSeconds": 50, "since": "2026-11-24T00:00:00Z"},
@@ -424,7 +424,7 @@ def test_why(run: Run, api: Api) -> None:
     )
 
 
-def test_cost(run: Run, api: Api) -> None:
+def test_cost(run: CommandLine, api: Api) -> None:
     api.add(name="a", status="Succeeded", cost={"actualMicros": 31_500})
     api.add("VideoRender", "b", status="Succeeded", cost={"actualMicros": 200_000})
 
@@ -439,7 +439,7 @@ def test_cost(run: Run, api: Api) -> None:
     assert any("createdAfter=" in path for _, path in api.requests)
 
 
-def test_top(run: Run, api: Api) -> None:
+def test_top(run: CommandLine, api: Api) -> None:
     api.add(name="a", reason="QuotaExhausted", status="Queued")
 
     ran = run("top")
@@ -448,7 +448,7 @@ def test_top(run: Run, api: Api) -> None:
     assert [block.split()[0] for block in ran.out.split("\n\n")] == ["POOL", "TENANT", "PROVIDER"]
 
 
-def test_logs_are_in_the_cluster(run: Run, api: Api) -> None:
+def test_logs_are_in_the_cluster(run: CommandLine, api: Api) -> None:
     api.add(name="greeting")
 
     ran = run("logs", "greeting")
@@ -464,7 +464,7 @@ def findings(out: str) -> dict[str, str]:
     return {one["what"]: one["verdict"] for one in json.loads(out)["findings"]}
 
 
-def test_doctor_finds_all_well(run: Run, api: Api) -> None:
+def test_doctor_finds_all_well(run: CommandLine, api: Api) -> None:
     api.succeed(api.add(name="greeting"))
 
     ran = run("doctor", "-o", "json")
@@ -481,7 +481,7 @@ def test_doctor_finds_all_well(run: Run, api: Api) -> None:
     assert api.media_headers["Range"] == "bytes=0-0"
 
 
-def test_doctor_finds_database_and_storage_away(run: Run, api: Api) -> None:
+def test_doctor_finds_database_and_storage_away(run: CommandLine, api: Api) -> None:
     api.succeed(api.add(name="greeting"))
     api.ready = (503, {"code": "database_unavailable", "detail": "The database is away."})
     api.media_status = 403
@@ -494,7 +494,7 @@ def test_doctor_finds_database_and_storage_away(run: Run, api: Api) -> None:
 
 
 def test_doctor_looks_at_providers_with_an_administrators_key(
-    run: Run, api: Api, monkeypatch: pytest.MonkeyPatch
+    run: CommandLine, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RENDERFLEET_KEY", ADMIN_KEY)
     api.providers = [
@@ -509,7 +509,7 @@ def test_doctor_looks_at_providers_with_an_administrators_key(
     assert findings(ran.out)["provider openai"] == "ok"
 
 
-def test_doctor_with_nobody_there(run: Run, own_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_with_nobody_there(run: CommandLine, own_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RENDERFLEET_URL", f"http://127.0.0.1:{closed_port()}")
     monkeypatch.setenv("RENDERFLEET_KEY", "rf_x")
 
@@ -526,7 +526,9 @@ def closed_port() -> int:
 
 
 @pytest.mark.parametrize("words", [("list",), VOICE, ("watch", "x"), ("cancel", "x"), ("top",)])
-def test_nobody_answers(run: Run, own_config: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+def test_nobody_answers(
+    run: CommandLine, own_config: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
     monkeypatch.setenv("RENDERFLEET_URL", f"http://127.0.0.1:{closed_port()}")
     monkeypatch.setenv("RENDERFLEET_KEY", "rf_x")
 
@@ -536,7 +538,7 @@ def test_nobody_answers(run: Run, own_config: Path, monkeypatch: pytest.MonkeyPa
     assert "does not answer" in ran.err and "fix: " in ran.err
 
 
-def test_an_address_that_is_none_of_ours(run: Run, api: Api) -> None:
+def test_an_address_that_is_none_of_ours(run: CommandLine, api: Api) -> None:
     api.faults.append(api_server.speak_html)
 
     ran = run("list")
@@ -545,21 +547,21 @@ def test_an_address_that_is_none_of_ours(run: Run, api: Api) -> None:
     assert "not in the words of this API" in ran.err
 
 
-def test_no_address_at_all(run: Run, own_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_address_at_all(run: CommandLine, own_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RENDERFLEET_URL", "renders")
     monkeypatch.setenv("RENDERFLEET_KEY", "rf_x")
 
     assert run("list").code == 2
 
 
-def test_with_nothing_configured_both_ways_are_named(run: Run) -> None:
+def test_with_nothing_configured_both_ways_are_named(run: CommandLine) -> None:
     ran = run("list")
 
     assert ran.code == 2
     assert "renderfleet login" in ran.err and "KUBECONFIG" in ran.err
 
 
-def test_the_plugin_never_goes_by_rest(run: Run, api: Api) -> None:
+def test_the_plugin_never_goes_by_rest(run: CommandLine, api: Api) -> None:
     ran = run("list", called="/usr/local/bin/kubectl-renders")
 
     assert ran.code == 2

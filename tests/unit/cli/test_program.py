@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.command_line import CommandLine
 
 from renderfleet_cli.app import app
-
-from .conftest import Run
 
 START_SECONDS = 0.4
 HEAVY = {"pydantic", "rich", "aiohttp", "httpx2", "yaml", "orjson", "asyncio"}
@@ -58,7 +57,7 @@ def test_help_is_there_in_a_moment() -> None:
 @pytest.mark.parametrize(
     "words", [(), ("submit", "avatar"), ("submit", "voice"), ("submit", "video"), *((one,) for one in COMMANDS)]
 )
-def test_every_command_teaches_by_example(run: Run, words: tuple[str, ...]) -> None:
+def test_every_command_teaches_by_example(run: CommandLine, words: tuple[str, ...]) -> None:
     ran = run(*words, "--help")
 
     assert ran.code == 0
@@ -67,7 +66,7 @@ def test_every_command_teaches_by_example(run: Run, words: tuple[str, ...]) -> N
     assert all(len(line) < 130 for line in ran.out.splitlines())
 
 
-def test_version(run: Run) -> None:
+def test_version(run: CommandLine) -> None:
     assert re.fullmatch(r"renderfleet \d+\.\d+\.\d+\n|renderfleet, from a checkout\n", run("--version").out)
 
 
@@ -88,14 +87,14 @@ def test_the_shell_completes(typed: str, offered: str) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
-def test_a_script_for_each_shell(run: Run, shell: str) -> None:
+def test_a_script_for_each_shell(run: CommandLine, shell: str) -> None:
     ran = run("completion", shell)
 
     assert ran.code == 0
     assert "renderfleet" in ran.out and "_RENDERFLEET_COMPLETE" in ran.out
 
 
-def test_kubectl_completes_its_plugin(run: Run, tmp_path: Path) -> None:
+def test_kubectl_completes_its_plugin(run: CommandLine, tmp_path: Path) -> None:
     """kubectl runs kubectl_complete-renders with the words so far, and reads one offer per line."""
     script = tmp_path / "kubectl_complete-renders"
     script.write_text(run("completion", "kubectl").out)

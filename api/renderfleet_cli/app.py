@@ -8,14 +8,16 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from .completing import render_names
 from .door import Target
 from .errors import Misused
 from .options import with_target
 from .output import Form
 
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="NAME, KIND/NAME or a job's id.")]
+_NAMED = "NAME, KIND/NAME or a job's id."
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help=_NAMED, autocompletion=render_names)]
 SomeNames = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME...]", help="NAME, KIND/NAME or a job's id.", show_default=False)
+    list[str] | None, typer.Argument(metavar="[NAME...]", help=_NAMED, show_default=False, autocompletion=render_names)
 ]
 Output = Annotated[Form | None, typer.Option("--output", "-o", help="Instead of the plain table.")]
 Selector = Annotated[str | None, typer.Option("--selector", "-l", metavar="LABELS", help="As team=blue,shot=4.")]
@@ -243,7 +245,7 @@ def watch(
 def logs(
     target: Target,
     *,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="NAME or KIND/NAME.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="NAME or KIND/NAME.", autocompletion=render_names)],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the runner ends.")] = False,
     stage: Annotated[
         str | None, typer.Option("--stage", metavar="STAGE", help="Of this stage: generate, start …")

@@ -49,7 +49,9 @@ def logs(
         (render,) = find_each(door, [name])
         read: set[str] = set()
         for pod in _pods(door, render, follow=follow, stage=stage, attempt=attempt, read=read):
-            print(f"== stage {pod.stage}, attempt {pod.attempt}, pod {pod.name}", file=sys.stderr, flush=True)
+            run, _, number = pod.attempt.rpartition("-")
+            which = f"attempt {number}" + (f" of run {run}" if run not in {"", "0"} else "")
+            print(f"== stage {pod.stage}, {which}, pod {pod.name}", file=sys.stderr, flush=True)
             for line in door.pod_log(
                 render.namespace, pod.name, follow=follow, tail_lines=tail_lines, timestamps=timestamps
             ):

@@ -1,8 +1,11 @@
 """Every command that goes by REST, from the words that are typed to the exit code, over real HTTP."""
 
 import json
+import os
 import socket
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -455,6 +458,31 @@ def test_logs_are_in_the_cluster(run: CommandLine, api: Api) -> None:
 
     assert ran.code == 2
     assert "there is no kubeconfig" in ran.err
+
+
+def test_names_are_offered_while_they_are_typed(api: Api) -> None:
+    api.add(name="greeting"), api.add("VideoRender", "welcome"), api.add(name="goodbye")
+
+    def offered(typed: str) -> list[str]:
+        environment = {
+            "_RENDERFLEET_COMPLETE": "complete_bash",
+            "COMP_WORDS": typed,
+            "COMP_CWORD": str(len(typed.split()) - 1),
+        }
+        ran = subprocess.run(
+            [sys.executable, "-m", "renderfleet_cli"],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return ran.stdout.split()
+
+    assert offered("renderfleet why g") == ["goodbye", "greeting"]
+    assert offered("renderfleet cancel video/w") == ["video/welcome"]
+    assert offered("renderfleet cancel vj/g") == ["vj/goodbye", "vj/greeting"]
+    assert offered("renderfleet cancel pod/g") == []
+    assert offered("renderfleet why --profile nobody g") == [], "and no error, however wrong the line is"
 
 
 # doctor

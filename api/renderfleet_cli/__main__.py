@@ -26,8 +26,6 @@ def main() -> None:
         if trouble.cure:
             print(f"  fix: {trouble.cure}", file=sys.stderr)
         sys.exit(trouble.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:
         # The reader of a pipe has gone, as `head` does; what else would be written has nobody to read it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,7 @@
 """Options that every command takes, said once: which fleet. They may stand before the command or behind it."""
 
 import inspect
+import signal
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 from .door import Target, Via
 
 PANEL = "Which fleet"
+_INTERRUPTED = 128 + signal.SIGINT
 
 _TARGET: tuple[tuple[str, Any], ...] = (
     (
@@ -71,7 +73,11 @@ def with_target(run: Callable[..., None]) -> Callable[..., None]:
         target = target_of(ctx, here)
         # A group's options hold for the commands within it.
         ctx.find_root().obj = target
-        run(target, **given, **({"ctx": ctx} if wants_context else {}))
+        try:
+            run(target, **given, **({"ctx": ctx} if wants_context else {}))
+        except KeyboardInterrupt:
+            # As shells count it, and without a word: whoever presses Ctrl-C knows.
+            raise typer.Exit(_INTERRUPTED) from None
 
     parameters = [
         *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own if one.name != "ctx"),

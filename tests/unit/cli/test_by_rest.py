@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -335,6 +336,22 @@ def test_watch_follows_all_that_is_under_way(run: CommandLine, api: Api) -> None
 
 def test_watch_with_nothing_under_way(run: CommandLine, api: Api) -> None:
     assert run("watch").code == 0
+
+
+def test_ctrl_c_ends_a_watch_without_a_word(api: Api) -> None:
+    api.add(name="greeting", status="Running")
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "renderfleet_cli", "watch"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + 30
+    while not api.streams and time.monotonic() < until:
+        time.sleep(0.02)
+
+    watching.send_signal(signal.SIGINT)
+    _, said = watching.communicate(timeout=20)
+
+    assert watching.returncode == 130
+    assert said.strip() == ""
 
 
 # change

@@ -18,6 +18,7 @@ from renderfleet_store.mirror import Mirror
 from . import problems
 from .keys import KeyRing
 from .limits import Limits
+from .pages import routes as pages
 from .parts import Parts
 from .routes import admin, avatars, events, health, jobs, uploads, videos, voice, webhooks
 from .settings import ApiSettings
@@ -49,6 +50,7 @@ def create_app(settings: ApiSettings, storage: StorageSettings, *, cluster: Clus
     problems.install(app)
     for routes in (avatars, voice, videos, jobs, events, uploads, webhooks, admin, health):
         app.include_router(routes.router)
+    pages.install(app)
     app.add_middleware(MeasureMiddleware)
     app.add_middleware(TraceMiddleware)
     return app

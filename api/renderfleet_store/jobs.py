@@ -9,6 +9,8 @@ from sqlalchemy import RowMapping, Select, cast, func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from renderfleet_crds.phases import FINAL
+
 from .tables import job_events, jobs, videos, voice_assets
 
 
@@ -58,6 +60,19 @@ async def oldest(
         query = query.where(jobs.c.uid.in_(only))
     query = query.where(*_conditions(wanted), jobs.c.deleted_at.is_(None)).order_by(jobs.c.created_at, jobs.c.uid)
     return (await connection.execute(query.limit(limit))).mappings().all()
+
+
+async def counts(connection: AsyncConnection, namespace: str | None) -> dict[str, dict[str, int]]:
+    """How many jobs are not over, by namespace and phase; of one namespace, or of all."""
+    query = select(jobs.c.namespace, jobs.c.phase, func.count().label("n")).where(
+        jobs.c.phase.not_in([one.value for one in FINAL]), jobs.c.deleted_at.is_(None)
+    )
+    if namespace is not None:
+        query = query.where(jobs.c.namespace == namespace)
+    found: dict[str, dict[str, int]] = {}
+    for row in await connection.execute(query.group_by(jobs.c.namespace, jobs.c.phase)):
+        found.setdefault(row.namespace, {})[row.phase] = row.n
+    return found
 
 
 async def voice_page(

@@ -99,7 +99,7 @@ async def create_tenant(body: TenantRequest, _: Admin, parts: Use, response: Res
         raise Refused(f"There is a tenant {body.name} already.", code="tenant_exists") from None
     await _know(parts, made)
     made = await _await_ready(parts, made)
-    tenant = _tenant(made)
+    tenant = tenant_view(made)
     response.headers["Location"] = f"{parts.settings.public_url}/admin/tenants/{body.name}"
     response.status_code = 201 if tenant.ready else 202
     return tenant
@@ -109,13 +109,13 @@ async def create_tenant(body: TenantRequest, _: Admin, parts: Use, response: Res
 async def list_tenants(_: Admin, parts: Use) -> Page[Tenant]:
     """All tenants, those made with kubectl included."""
     found = await parts.cluster.list(TENANTS)
-    return Page[Tenant](items=[_tenant(one) for one in found.items])
+    return Page[Tenant](items=[tenant_view(one) for one in found.items])
 
 
 @router.get("/tenants/{name}", responses=responses(NotFound))
 async def get_tenant(name: Name, _: Admin, parts: Use) -> Tenant:
     """One tenant."""
-    return _tenant(await _find_tenant(parts, name))
+    return tenant_view(await _find_tenant(parts, name))
 
 
 @router.patch("/tenants/{name}", responses=responses(NotFound))
@@ -123,7 +123,7 @@ async def change_tenant(name: Name, body: TenantChange, _: Admin, parts: Use) ->
     """Change a tenant's limits."""
     await _find_tenant(parts, name)
     change = body.model_dump(by_alias=True, exclude_unset=True)
-    return _tenant(await parts.cluster.patch(TENANTS, name, {"spec": change}))
+    return tenant_view(await parts.cluster.patch(TENANTS, name, {"spec": change}))
 
 
 @router.delete("/tenants/{name}", status_code=202, responses=responses(NotFound))
@@ -135,7 +135,7 @@ async def delete_tenant(name: Name, _: Admin, parts: Use) -> Tenant:
             await tenants.revoke_key(connection, name, key["id"])
     parts.keys.forget()
     await parts.cluster.delete(TENANTS, name, uid=found["metadata"]["uid"])
-    return _tenant(found)
+    return tenant_view(found)
 
 
 @router.post("/tenants/{name}/keys", status_code=201, responses=responses(NotFound))
@@ -182,20 +182,20 @@ async def revoke_key(name: Name, key_id: str, _: Admin, parts: Use) -> None:
 async def list_providers(_: Admin, parts: Use) -> Page[Provider]:
     """All vendor accounts with their circuits."""
     found = await parts.cluster.list(PROVIDERS)
-    return Page[Provider](items=[_provider(one) for one in found.items])
+    return Page[Provider](items=[provider_view(one) for one in found.items])
 
 
 @router.post("/providers/{name}/hold", responses=responses(NotFound))
 async def hold_provider(name: Name, _: Admin, parts: Use, body: HoldRequest | None = None) -> Provider:
     """Start nothing new with this provider; what runs goes on."""
     del body
-    return await _set_hold(parts, name, hold=True)
+    return await set_hold(parts, name, hold=True)
 
 
 @router.post("/providers/{name}/release", responses=responses(NotFound))
 async def release_provider(name: Name, _: Admin, parts: Use) -> Provider:
     """Let a held provider work again."""
-    return await _set_hold(parts, name, hold=False)
+    return await set_hold(parts, name, hold=False)
 
 
 @router.get("/dead-letters", responses=responses())
@@ -266,9 +266,10 @@ async def _know(parts: Parts, tenant: dict[str, Any]) -> None:
         raise Refused(str(taken), code="namespace_taken") from taken
 
 
-async def _set_hold(parts: Parts, name: str, *, hold: bool) -> Provider:
+async def set_hold(parts: Parts, name: str, *, hold: bool) -> Provider:
+    """The provider, held or released. Raises NotFound."""
     try:
-        return _provider(await parts.cluster.patch(PROVIDERS, name, {"spec": {"hold": hold}}))
+        return provider_view(await parts.cluster.patch(PROVIDERS, name, {"spec": {"hold": hold}}))
     except NotInCluster:
         raise NotFound(f"There is no provider {name}.") from None
 
@@ -283,7 +284,8 @@ def _is_ready(tenant: dict[str, Any]) -> bool:
     return bool(found and found["status"] == "True")
 
 
-def _tenant(body: dict[str, Any]) -> Tenant:
+def tenant_view(body: dict[str, Any]) -> Tenant:
+    """A RenderTenant as clients see it."""
     status = body.get("status") or {}
     found = find_condition(status.get("conditions") or [], ConditionType.READY)
     return Tenant(
@@ -296,7 +298,8 @@ def _tenant(body: dict[str, Any]) -> Tenant:
     )
 
 
-def _provider(body: dict[str, Any]) -> Provider:
+def provider_view(body: dict[str, Any]) -> Provider:
+    """A RenderProvider as clients see it."""
     spec = body.get("spec") or {}
     return Provider(
         name=body["metadata"]["name"],

@@ -1,0 +1,223 @@
+"""The page for people: by HTTP for what it lets through, in a real browser for what it shows."""
+
+import asyncio
+import hashlib
+import io
+from collections.abc import AsyncIterator
+from importlib import resources as package_files
+from pathlib import Path
+
+import httpx2
+import pytest
+from PIL import Image
+from playwright.async_api import Browser, Page, async_playwright
+from tests.support.api import ADMIN_KEY, Api, Tenant
+from tests.support.wire import ObjectStore
+
+from renderfleet_client import Cluster
+from renderfleet_client.resources import Resource
+from renderfleet_cluster import debian
+from renderfleet_cluster.places import REPOSITORY
+from renderfleet_crds import meta
+from renderfleet_crds.kinds import RENDER_PROVIDER
+
+SHOTS = REPOSITORY / "out/page"
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Debian's Chromium."""
+    await asyncio.to_thread(debian.install, {"chromium": "chromium"})
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        yield running
+        await running.close()
+
+
+async def signed_in(browser: Browser, api: Api, key: str, *, width: int = 1100) -> Page:
+    page = await (await browser.new_context(viewport={"width": width, "height": 800})).new_page()
+    page.set_default_timeout(30_000)
+    await page.goto(f"{api.url}/")
+    await page.get_by_label("API key").fill(key)
+    await page.keyboard.press("Enter")
+    await page.get_by_role("button", name="Sign out").wait_for()
+    return page
+
+
+async def shot(page: Page, name: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    await page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+async def test_jobs_are_live_filtered_and_explained(browser: Browser, api: Api, tenant: Tenant) -> None:
+    page = await signed_in(browser, api, tenant.key)
+    assert "No jobs yet" in await page.inner_text("#jobs")
+
+    job = await tenant.submit()
+    row = page.locator(f"#job-{job['id']}")
+    await row.get_by_text("Queued").wait_for()
+    await tenant.report(job, "Running", stage="synthesize")
+    await row.get_by_text("Running").wait_for()
+    other = await tenant.submit("VideoRender")
+    await tenant.report(other, "Queued", reason="CircuitOpen", queue={"position": 2, "etaSeconds": 30})
+    await page.get_by_text("place 2, in about 30 s").wait_for()
+    await shot(page, "jobs")
+
+    await page.get_by_label("Kind").select_option("VideoRender")
+    await row.wait_for(state="detached")
+    await page.wait_for_url("**/ui?kind=VideoRender*")
+    await page.get_by_role("link", name=other["name"]).click()
+    await page.wait_for_url(f"**/ui/jobs/{other['id']}")
+    assert "nothing is sent there for a while" in await page.inner_text("#why")
+    await tenant.report(other, "Held", reason="OutcomeUnknown")
+    await page.get_by_text("pay perhaps twice").wait_for()
+    await shot(page, "held")
+
+
+async def test_cancel_and_retry_by_keyboard(browser: Browser, api: Api, tenant: Tenant) -> None:
+    job = await tenant.submit()
+    page = await signed_in(browser, api, tenant.key)
+    page.on("dialog", lambda dialog: asyncio.ensure_future(dialog.accept()))
+    await page.goto(f"{api.url}/ui/jobs/{job['id']}")
+
+    await page.get_by_role("button", name="Cancel").focus()
+    await page.keyboard.press("Enter")
+    async with asyncio.timeout(20):
+        while not (await tenant.object_of(job))["spec"].get("cancel"):
+            await asyncio.sleep(0.1)
+    await tenant.report(job, "Aborted", reason="CancelledByUser")
+    await page.get_by_role("button", name="Retry").click()
+    await page.get_by_text("A new run was asked for").wait_for()
+
+    assert (await tenant.object_of(job))["spec"]["redrive"] == 1
+    await tenant.report(job, "Running", run=1)
+    await page.locator("#job").get_by_text("Running").wait_for()
+
+
+async def test_results_are_shown_from_the_storage(
+    browser: Browser, api: Api, tenant: Tenant, store: ObjectStore
+) -> None:
+    job = await tenant.submit("AvatarRender")
+    picture = io.BytesIO()
+    Image.new("RGB", (320, 200), "teal").save(picture, "PNG")
+    await store.media.write(f"media/{tenant.namespace}/{job['id']}/image-1.png", picture.getvalue(), "image/png")
+    await tenant.succeed(job, cost={"actualMicros": 42_000, "currency": "USD"})
+
+    page = await signed_in(browser, api, tenant.key)
+    await page.goto(f"{api.url}/ui/jobs/{job['id']}")
+    await page.wait_for_function("document.querySelector('figure img').naturalWidth === 320")
+
+    assert "0.04 USD" in await page.inner_text("#job")
+    await shot(page, "result")
+
+
+async def test_it_fits_a_phone(browser: Browser, api: Api, tenant: Tenant) -> None:
+    job = await tenant.submit(name="a-rather-long-name-for-a-render-somebody-gave-it")
+    page = await signed_in(browser, api, tenant.key, width=360)
+    await page.locator(f"#job-{job['id']}").wait_for()
+    await shot(page, "phone")
+
+    for path in ("/ui", f"/ui/jobs/{job['id']}", "/ui/fleet"):
+        await page.goto(api.url + path)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 360, path
+
+
+async def test_an_administrator_holds_and_releases_a_provider(browser: Browser, api: Api, cluster: Cluster) -> None:
+    providers = Resource.of(RENDER_PROVIDER)
+    spec = {"vendor": "did", "baseUrl": "https://api.example", "secretRef": {"name": "did"}}
+    await cluster.create(
+        providers,
+        {"apiVersion": meta.API_VERSION, "kind": "RenderProvider", "metadata": {"name": "page-did"}, "spec": spec},
+    )
+    await cluster.patch(providers, "page-did", {"status": {"circuit": "Open", "waiting": 7}}, subresource="status")
+    page = await signed_in(browser, api, ADMIN_KEY)
+    row = page.get_by_role("row").filter(has_text="page-did")
+    await row.get_by_text("Open").wait_for()
+
+    await row.get_by_role("button", name="Hold").click()
+    await row.get_by_text("Held").wait_for()
+    assert (await cluster.get(providers, "page-did"))["spec"]["hold"] is True
+    await shot(page, "fleet")
+    await row.get_by_role("button", name="Release").click()
+    await row.get_by_text("Open").wait_for()
+    assert (await cluster.get(providers, "page-did"))["spec"]["hold"] is False
+
+
+async def sign_in(api: Api, key: str) -> httpx2.AsyncClient:
+    client = httpx2.AsyncClient(base_url=api.url, timeout=30)
+    answer = await client.post("/ui/sign-in", data={"key": key}, headers={"Sec-Fetch-Site": "same-origin"})
+    assert answer.status_code == 303, answer.text
+    return client
+
+
+async def test_a_session_is_sealed_and_ends_with_its_key(api: Api, tenant: Tenant) -> None:
+    client = await sign_in(api, tenant.key)
+    cookie = client.cookies["renderfleet"]
+    assert tenant.key not in cookie
+    assert (await client.get("/ui")).status_code == 200
+
+    async with api.client() as admin:
+        [key] = (await admin.get(f"/admin/tenants/{tenant.name}/keys")).json()["items"]
+        await admin.delete(f"/admin/tenants/{tenant.name}/keys/{key['id']}")
+    page = await client.get("/ui")
+    fragment = await client.get("/ui", headers={"HX-Request": "true"})
+    await client.aclose()
+
+    assert (page.status_code, page.headers["location"]) == (303, "/ui/sign-in")
+    assert (fragment.status_code, fragment.headers["hx-redirect"]) == (204, "/ui/sign-in")
+
+
+async def test_another_site_cannot_act_for_a_visitor(api: Api, tenant: Tenant) -> None:
+    job = await tenant.submit()
+    client = await sign_in(api, tenant.key)
+    place = f"/ui/jobs/{job['id']}/cancel"
+
+    refused = [
+        await client.post(place, headers=headers)
+        for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}, {})
+    ]
+    allowed = await client.post(place, headers={"Origin": api.url})
+    api_by_cookie = await client.get("/jobs")
+    await client.aclose()
+
+    assert [one.status_code for one in refused] == [403, 403, 403]
+    assert allowed.status_code == 303
+    assert api_by_cookie.status_code == 401
+
+
+async def test_what_a_client_wrote_is_shown_as_text(api: Api, tenant: Tenant, other: Tenant) -> None:
+    job = await tenant.submit(text="<script>alert(1)</script>", clientReference="<img src=x>")
+    await tenant.report(job, "Failed", message="<b>refused</b>", reason="InputRefused")
+    client, stranger = await sign_in(api, tenant.key), await sign_in(api, other.key)
+
+    shown = await client.get(f"/ui/jobs/{job['id']}")
+    hidden = await stranger.get(f"/ui/jobs/{job['id']}")
+    await client.aclose()
+    await stranger.aclose()
+
+    assert "&lt;script&gt;" in shown.text
+    assert "<script>alert" not in shown.text
+    assert "<b>refused" not in shown.text
+    assert (
+        "script-src" in shown.headers["content-security-policy"]
+        or "default-src 'self'" in shown.headers["content-security-policy"]
+    )
+    assert hidden.status_code == 404
+
+
+async def test_the_bare_address_leads_to_the_page(api: Api) -> None:
+    async with httpx2.AsyncClient(base_url=api.url) as client:
+        bare = await client.get("/")
+        wrong = await client.post("/ui/sign-in", data={"key": "rf_wrong"}, headers={"Sec-Fetch-Site": "same-origin"})
+
+    assert (bare.status_code, bare.headers["location"]) == (307, "/ui")
+    assert (wrong.status_code, "not valid" in wrong.text) == (401, True)
+    assert "set-cookie" not in wrong.headers
+
+
+def test_the_script_that_others_wrote_is_unchanged() -> None:
+    file = Path(str(package_files.files("renderfleet_api.pages") / "static" / "htmx.min.js"))
+
+    _, _, script = file.read_bytes().partition(b"\n")
+
+    assert hashlib.sha256(script).hexdigest() == "a0abb04f2f45a1f89d1d4844023245537e5e6014c87b144553e0607b4cc32130"

@@ -37,7 +37,8 @@ _ENDS_OF_A_STARTED_RENDER = FINAL - {Phase.ABORTED}
 
 MAY_FOLLOW: dict[Phase, frozenset[Phase]] = {
     Phase.QUEUED: frozenset(
-        {Phase.RUNNING, Phase.WAITING, Phase.HELD, Phase.FAILED, Phase.DEAD_LETTERED, Phase.ABORTED}
+        # Cancelled: it ran before, and was sent back into the queue because its vendor was busy.
+        {Phase.RUNNING, Phase.WAITING, Phase.HELD, Phase.FAILED, Phase.DEAD_LETTERED, Phase.ABORTED, Phase.CANCELLED}
     ),
     Phase.RUNNING: frozenset({Phase.WAITING, Phase.FINALIZING, Phase.RETRYING, Phase.HELD, Phase.QUEUED})
     | _ENDS_OF_A_STARTED_RENDER,

@@ -231,7 +231,7 @@ class Observer:
         if await self.records.shut(prefix):
             return RunnerSeen(Runner.LOST, code=code, detail=detail)
         accepted = await self._read(self.records.accepted(prefix))
-        if accepted is not None and accepted.get("vendorJobId"):
+        if stage is Stage.START and accepted is not None and accepted.get("vendorJobId"):
             return RunnerSeen(Runner.ADOPTED, vendor_job_id=accepted["vendorJobId"])
         silent = self._silent_since.setdefault(prefix, self.clock.monotonic())
         if self.clock.monotonic() - silent < LAST_WORDS_SECONDS:

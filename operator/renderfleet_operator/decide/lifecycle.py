@@ -350,7 +350,7 @@ def _start(render: Render, seen: Observed, stage: Stage, fields: Mapping[str, An
         ),
         "startedAt": now,
     }
-    cost = dict(render.status.get("cost") or {})
+    cost = dict(fields.get("cost") or render.status.get("cost") or {})
     if seen.estimate_micros is not None and "estimatedMicros" not in cost:
         cost["estimatedMicros"] = seen.estimate_micros
         cost["currency"] = (seen.provider or {}).get("currency", "USD")
@@ -469,12 +469,12 @@ def _running(render: Render, seen: Observed) -> list[Action]:
             if failure.category is ErrorCategory.UNKNOWN_OUTCOME and runner.vendor_job_id and stage is Stage.START:
                 return _accepted(render, seen, runner.vendor_job_id, runner.cost_micros)
             return _failed(render, seen, stage, failure)
-        case Runner.ADOPTED:
+        case Runner.ADOPTED if stage is Stage.START:
             return _accepted(render, seen, runner.vendor_job_id or "", runner.cost_micros)
         case Runner.LOST:
             category = LOST_RUNNERS.get(runner.code, ErrorCategory.INTERNAL)
             return _failed(render, seen, stage, Failure(category, runner.code or "RunnerLost", runner.detail))
-        case Runner.UNKNOWN:
+        case Runner.UNKNOWN | Runner.ADOPTED:
             failure = Failure(
                 ErrorCategory.UNKNOWN_OUTCOME,
                 runner.code or "OutcomeUnknown",
@@ -501,9 +501,10 @@ def _requeue(render: Render, seen: Observed, reason: Reason, message: str) -> Wr
     attempts = [one for one in render.attempts if one.get("endedAt")]
     phase = Phase.RETRYING if render.stage is Stage.FINALIZE else Phase.QUEUED
     number = max((int(one["number"]) for one in attempts if one["stage"] == render.stage), default=0)
-    return WriteStatus(
-        report(render, seen.now, phase, reason, message, attempts=attempts or None, attempt=number, progress=0)
-    )
+    fields: dict[str, Any] = {"attempts": attempts or None, "attempt": number, "progress": 0}
+    if not attempts:
+        fields["startedAt"] = None  # nothing of it ever ran
+    return WriteStatus(report(render, seen.now, phase, reason, message, **fields))
 
 
 def taken_back(render: Render, now: float, reason: Reason, message: str) -> Body:
@@ -616,7 +617,12 @@ def _vendor_working(render: Render, seen: Observed) -> list[Action]:
         return [WatchVendorJob(job_id), LookAgain(_until_deadline(render, seen))]
     match look.state:
         case "done":
-            return _start_or_ask(render, seen, Stage.FINALIZE, {"provider": _vendor(render, look.vendor_status)})
+            # The vendor's bill is known now. This phase is left for good with the fence, so it is counted once.
+            fields = {
+                "provider": _vendor(render, look.vendor_status),
+                "cost": _cost(render, look.cost_micros, settled=False),
+            }
+            return _start_or_ask(render, seen, Stage.FINALIZE, fields)
         case "failed":
             failure = Failure(
                 ErrorCategory(look.category or ErrorCategory.TRANSIENT),

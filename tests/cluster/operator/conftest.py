@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from tests.support.databases import database, postgres
+from tests.support.node import Node
+from tests.support.wire import ObjectStore, Standin, object_store_process, standin_process
 
 from renderfleet_client import Cluster
 from renderfleet_client.errors import ApiError, NotFound
@@ -18,9 +21,6 @@ from renderfleet_crds.kinds import BY_KIND, RENDER_PROVIDER, RENDER_TENANT
 from renderfleet_operator.app import Operator
 from renderfleet_operator.settings import OperatorSettings
 from renderfleet_store.engine import make_engine
-from tests.support.databases import database, postgres
-from tests.support.node import Node
-from tests.support.wire import ObjectStore, Standin, object_store_process, standin_process
 
 __all__ = ["database", "postgres"]
 

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from renderfleet_client.resources import RESOURCE_QUOTAS
-from renderfleet_crds import meta
 from tests.support.node import real_runner
 
 from .conftest import Fleet

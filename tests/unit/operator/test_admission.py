@@ -1,0 +1,229 @@
+"""Who starts next, and why the others wait. A fake clock, no cluster."""
+
+import random
+import time
+from collections import Counter, deque
+
+import pytest
+
+from renderfleet_crds.conditions import Reason
+from renderfleet_operator.decide.admission import LaneKey, Provider, Tenant, Waiting, admit, places
+
+
+def waits(uid: str, *, priority: int = 100, since: float = 0.0, cost: int = 0, also: tuple[str, ...] = ()) -> Waiting:
+    return Waiting(uid, (-priority, since, uid), cost, also)
+
+
+def lane(*waiting: Waiting) -> list[Waiting]:
+    return sorted(waiting, key=lambda one: one.order)
+
+
+def provider(name: str = "p", **more: object) -> dict[str, Provider]:
+    given = {"free": 10, "places": 10, "tokens": 100.0, "per_second": 1.0, **more}
+    return {name: Provider(name=name, **given)}  # type: ignore[arg-type]
+
+
+def tenants(*names: str, **more: object) -> dict[str, Tenant]:
+    return {name: Tenant(name, use={}, **more) for name in names}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param({"held": "bad key"}, Reason.PROVIDER_HELD, id="held"),
+        pytest.param({"no_key": "no Secret"}, Reason.CREDENTIALS_MISSING, id="no key"),
+        pytest.param({"open_to": 0, "reopens_in": 5.0}, Reason.CIRCUIT_OPEN, id="circuit"),
+        pytest.param({"paused_for": 3.0}, Reason.PROVIDER_THROTTLED, id="asked for a pause"),
+        pytest.param({"tokens": 0.2}, Reason.PROVIDER_THROTTLED, id="no token"),
+        pytest.param({"free": 0}, Reason.BEHIND_OTHERS, id="no place"),
+    ],
+)
+def test_a_provider_that_cannot_take_more_stops_its_renders_only(changes: dict[str, object], reason: Reason) -> None:
+    lanes = {("p", "a"): lane(waits("1")), ("q", "a"): lane(waits("2"))}
+
+    made = admit(lanes, tenants("a"), provider(**changes) | provider("q"))
+
+    assert made.admitted == ["2"]
+    assert made.stopped[("p", "a")].reason is reason
+
+
+@pytest.mark.parametrize(
+    ("tenant", "reason"),
+    [
+        (Tenant("a", free=0, places=4, use={}), Reason.QUOTA_EXHAUSTED),
+        (Tenant("a", budget_micros=0, use={}), Reason.BUDGET_EXHAUSTED),
+    ],
+)
+def test_a_tenant_that_has_nothing_left_stops_itself_only(tenant: Tenant, reason: Reason) -> None:
+    lanes = {("p", "a"): lane(waits("1")), ("p", "b"): lane(waits("2"))}
+
+    made = admit(lanes, {"a": tenant} | tenants("b"), provider())
+
+    assert made.admitted == ["2"]
+    assert made.stopped[("p", "a")].reason is reason
+
+
+def test_no_more_start_than_there_is_room_for() -> None:
+    lanes = {("p", "a"): lane(*(waits(str(n), since=n) for n in range(10)))}
+
+    made = admit(lanes, {"a": Tenant("a", free=5, places=5, use={})}, provider(free=3, tokens=4.0))
+
+    assert made.admitted == ["0", "1", "2"]
+
+
+def test_half_open_lets_a_probe_through() -> None:
+    lanes = {("p", "a"): lane(waits("1"), waits("2"))}
+
+    made = admit(lanes, tenants("a"), provider(open_to=1))
+
+    assert made.admitted == ["1"]
+    assert made.stopped[("p", "a")].reason is Reason.CIRCUIT_OPEN
+
+
+def test_a_budget_lets_a_cheaper_one_pass() -> None:
+    lanes = {("p", "a"): lane(waits("dear", cost=100), waits("cheap", since=1, cost=10))}
+
+    made = admit(lanes, {"a": Tenant("a", budget_micros=50, use={})}, provider())
+
+    assert made.admitted == ["cheap"]
+    assert made.stopped[("p", "a")].reason is Reason.BUDGET_EXHAUSTED
+
+
+def test_a_second_provider_that_is_down_stops_only_who_needs_it() -> None:
+    lanes = {("p", "a"): lane(waits("prompt", also=("q",)), waits("text", since=1))}
+
+    made = admit(lanes, tenants("a"), provider() | provider("q", held="x"))
+
+    assert made.admitted == ["text"]
+
+
+def test_priority_comes_before_fairness_and_age() -> None:
+    lanes = {("p", "a"): lane(waits("urgent", priority=900, since=99)), ("p", "b"): lane(waits("old", since=1))}
+    busy = {"a": Tenant("a", use={"p": 50.0})} | tenants("b")
+
+    assert admit(lanes, busy, provider(free=1)).admitted == ["urgent"]
+
+
+def test_who_used_less_for_its_weight_goes_first() -> None:
+    lanes = {("p", "a"): lane(waits("a")), ("p", "b"): lane(waits("b", since=1))}
+    used = {"a": Tenant("a", weight=100, use={"p": 5.0}), "b": Tenant("b", weight=200, use={"p": 8.0})}
+
+    assert admit(lanes, used, provider(free=1)).admitted == ["b"]
+
+
+def test_what_is_paid_already_needs_a_pod_only() -> None:
+    lanes = {("", "a"): lane(waits("finalize", priority=1001)), ("p", "a"): lane(waits("new"))}
+
+    made = admit(lanes, {"a": Tenant("a", free=1, places=1, use={})}, provider(held="x"))
+
+    assert made.admitted == ["finalize"]
+
+
+def test_time_alone_is_waited_for_no_longer_than_needed() -> None:
+    lanes = {("p", "a"): lane(waits("1"))}
+
+    assert admit(lanes, tenants("a"), provider(tokens=0.5, per_second=0.1)).again_in == pytest.approx(5.0)
+    assert admit(lanes, tenants("a"), provider(open_to=0, reopens_in=7.0)).again_in == pytest.approx(7.0)
+    assert admit(lanes, tenants("a"), provider(free=0)).again_in is None
+
+
+def test_everyone_has_a_position_and_an_expected_start() -> None:
+    lanes = {("p", "a"): lane(*(waits(f"a{n}", since=n) for n in range(4))), ("p", "b"): lane(waits("b", since=9))}
+
+    found = places(lanes, tenants("a", "b"), provider(free=0, places=2, service_seconds=10.0))
+
+    assert sorted(one.position or 0 for one in found.values()) == [1, 2, 3, 4, 5]
+    assert (found["b"].position or 9) <= 2, "fair share puts another tenant's only render in front"
+    assert [found[f"a{n}"].eta_seconds for n in range(4)] == sorted(found[f"a{n}"].eta_seconds for n in range(4))  # type: ignore[type-var]
+    assert found["a0"].eta_seconds == 5
+
+
+def test_a_held_provider_has_no_expected_start() -> None:
+    found = places({("p", "a"): lane(waits("1"))}, tenants("a"), provider(held="x"))
+
+    assert (found["1"].position, found["1"].eta_seconds) == (1, None)
+
+
+@pytest.mark.parametrize("waiting", [5000])
+def test_a_pass_over_thousands_is_quick(waiting: int) -> None:
+    rng = random.Random(7)
+    lanes: dict[LaneKey, list[Waiting]] = {
+        (f"p{n % 3}", f"t{n % 50}"): lane(*(waits(f"{n}-{i}", since=rng.random()) for i in range(waiting // 150)))
+        for n in range(150)
+    }
+    providers = provider("p0", free=5) | provider("p1", free=5) | provider("p2", free=5)
+    everyone = [f"t{n}" for n in range(50)]
+
+    began = time.perf_counter()
+    admit(lanes, tenants(*everyone), dict(providers))
+    one_pass = time.perf_counter() - began
+    began = time.perf_counter()
+    found = places(lanes, tenants(*everyone), providers)
+    all_places = time.perf_counter() - began
+
+    assert len(found) == sum(map(len, lanes.values()))
+    assert one_pass < 0.05
+    assert all_places < 0.5
+
+
+class Simulation:
+    """One provider with a few places, fixed service time, decayed use; starts and ends on a fake clock."""
+
+    def __init__(self, places_: int, service_seconds: float, half_life: float = 600.0) -> None:
+        self.now = 0.0
+        self.places = places_
+        self.service = service_seconds
+        self.half_life = half_life
+        self.lanes: dict[LaneKey, list[Waiting]] = {}
+        self.ends: deque[float] = deque()
+        self.started: dict[str, float] = {}
+        self.use: dict[str, tuple[float, float]] = {}
+        self.weights: dict[str, int] = {}
+
+    def put(self, tenant: str, *uids: str, weight: int = 100) -> None:
+        self.weights[tenant] = weight
+        self.lanes.setdefault(("p", tenant), []).extend(waits(uid, since=self.now) for uid in uids)
+
+    def used(self, tenant: str) -> float:
+        value, at = self.use.get(tenant, (0.0, 0.0))
+        return value * 0.5 ** ((self.now - at) / self.half_life)
+
+    def run(self, until: float) -> None:
+        while self.now <= until:
+            while self.ends and self.ends[0] <= self.now:
+                self.ends.popleft()
+            made = admit(
+                self.lanes,
+                {key[1]: Tenant(key[1], self.weights[key[1]], use={"p": self.used(key[1])}) for key in self.lanes},
+                provider(free=self.places - len(self.ends), places=self.places, tokens=1e9),
+            )
+            for uid in made.admitted:
+                for key, waiting in self.lanes.items():
+                    if any(one.uid == uid for one in waiting):
+                        waiting[:] = [one for one in waiting if one.uid != uid]
+                        self.use[key[1]] = (self.used(key[1]) + 1, self.now)
+                self.started[uid] = self.now
+                self.ends.append(self.now + self.service)
+            self.now += 1.0
+
+
+def test_a_tenant_that_dumps_thousands_delays_anothers_single_render_by_one_service_time_at_most() -> None:
+    world = Simulation(places_=4, service_seconds=20.0)
+    world.put("crowd", *(f"c{n:04}" for n in range(5000)))
+    world.run(300)
+    world.put("single", "lonely")
+
+    world.run(world.now + 60)
+
+    assert world.started["lonely"] - 301 <= 20.0
+
+
+def test_shares_follow_weights_while_both_wait() -> None:
+    world = Simulation(places_=10, service_seconds=10.0)
+    world.put("heavy", *(f"h{n:03}" for n in range(600)), weight=300)
+    world.put("light", *(f"l{n:03}" for n in range(600)), weight=100)
+
+    world.run(500)
+
+    counts = Counter(uid[0] for uid in world.started)
+    assert counts["h"] / counts["l"] == pytest.approx(3.0, rel=0.1)

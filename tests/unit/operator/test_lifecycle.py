@@ -1,0 +1,562 @@
+"""What happens to a render, as sentences."""
+
+from typing import Any
+
+import pytest
+
+from renderfleet_crds.conditions import Reason
+from renderfleet_crds.contract import Charged, Stage
+from renderfleet_operator.decide import actions as act
+from renderfleet_operator.decide.lifecycle import decide
+from renderfleet_operator.decide.observed import Dependency, Observed, Runner, RunnerSeen, VendorLook, Wait
+from renderfleet_operator.decide.view import Render
+from renderfleet_operator.times import rfc3339, seconds_of
+
+from .builders import CREATED, NOW, attempt, body, broke, done, ended, render, running, seen, waiting
+
+OUTPUTS = [{"name": "image-1", "key": "media/rf-acme/x.png"}]
+
+
+def kinds(todo: list[act.Action]) -> list[str]:
+    return [type(one).__name__ for one in todo if not isinstance(one, act.LookAgain)]
+
+
+def status_of(todo: list[act.Action]) -> dict[str, Any]:
+    written = [one.status for one in todo if isinstance(one, act.WriteStatus | act.StartAttempt)]
+    assert len(written) == 1, todo
+    return written[0]
+
+
+def condition(status: dict[str, Any], kind: str) -> str:
+    return next(one["status"] for one in status["conditions"] if one["type"] == kind)
+
+
+def look_again(todo: list[act.Action]) -> float:
+    return next(one.after_seconds for one in todo if isinstance(one, act.LookAgain))
+
+
+@pytest.mark.parametrize(
+    ("one", "world", "expected"),
+    [
+        pytest.param(render(finalizer=False), seen(), ["ChangeFinalizer"], id="a new render gets the finalizer first"),
+        pytest.param(render(), seen(), ["AskAdmission"], id="a new render asks for admission and writes nothing"),
+        pytest.param(render(), seen(admitted=True), ["StartAttempt"], id="an admitted render starts"),
+        pytest.param(
+            render(status=running()), seen(Runner.ABSENT), ["CreateJob"], id="a fence without a Job gets its Job"
+        ),
+        pytest.param(
+            render(status=running("AvatarRender", attempt(startedAt=rfc3339(NOW - 3)))),
+            seen(Runner.WORKING),
+            [],
+            id="a runner that has just begun is left alone",
+        ),
+        pytest.param(render(status=running()), seen(Runner.STOPPING), [], id="a Job that goes away is waited for"),
+        pytest.param(
+            render(status=running()),
+            seen(RunnerSeen(Runner.STARTING, since=NOW - 60)),
+            ["StopJob"],
+            id="a Job that gets no pod is taken back",
+        ),
+        pytest.param(
+            render(status=running()),
+            seen(RunnerSeen(Runner.STARTING, since=NOW - 1)),
+            [],
+            id="a Job is given a moment to get its pod",
+        ),
+        pytest.param(
+            render(status=running()),
+            seen(done(outputs=OUTPUTS)),
+            ["TellProvider", "WriteStatus"],
+            id="a done runner ends in one write",
+        ),
+        pytest.param(
+            render(status=ended()), seen(archived=True), ["ChangeFinalizer"], id="an archived end is let go of"
+        ),
+        pytest.param(render(status=ended()), seen(archived=False), [], id="an end that is not archived is held"),
+        pytest.param(render(status=ended(), finalizer=False), seen(), [], id="a finished render rests"),
+        pytest.param(
+            render(status=ended(), finalizer=False, spec={"ttlSecondsAfterFinished": 5}),
+            seen(),
+            ["DeleteRender"],
+            id="its time to live over, it goes",
+        ),
+        pytest.param(render(status=ended(), finalizer=False, deleting=True), seen(), [], id="a released object may go"),
+        pytest.param(
+            render(status=ended("Failed"), spec={"redrive": 1}, finalizer=False),
+            seen(),
+            ["ChangeFinalizer"],
+            id="a redrive takes the finalizer again first",
+        ),
+        pytest.param(
+            render(status=ended("Succeeded"), spec={"redrive": 1}, finalizer=False),
+            seen(),
+            [],
+            id="what succeeded is not driven again: it would be paid again",
+        ),
+        pytest.param(render("VideoRender", waiting()), seen(), ["WatchVendorJob"], id="a vendor at work is looked at"),
+        pytest.param(render(status={"phase": "Held", "reason": "OutcomeUnknown"}), seen(), [], id="Held rests"),
+    ],
+)
+def test_what_is_done(one: Render, world: Observed, expected: list[str]) -> None:
+    assert kinds(decide(one, world)) == expected
+
+
+def test_a_long_stage_shows_progress_but_never_the_end_of_it() -> None:
+    one = render(status=running("AvatarRender", attempt(startedAt=rfc3339(NOW - 12)), progress=5))
+    status = status_of(decide(one, seen(Runner.WORKING)))
+    assert 5 < status["progress"] < 60
+
+    much_later = decide(Render({**one.body, "status": status}), seen(Runner.WORKING, now=NOW + 900))
+
+    assert 60 < status_of(much_later)["progress"] < 95
+
+
+def test_the_fence_says_what_is_started() -> None:
+    todo = decide(
+        render(annotations={"renderfleet.dev/traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}), seen(admitted=True)
+    )
+
+    status = status_of(todo)
+    assert (status["phase"], status["stage"], status["attempt"]) == ("Running", "generate", 1)
+    assert status["attempts"][-1]["number"] == 1
+    assert "endedAt" not in status["attempts"][-1]
+    assert status["startedAt"] == rfc3339(NOW)
+    assert status["traceId"] == "a" * 32
+    assert condition(status, "Admitted") == "True"
+
+
+def test_success_says_so_to_every_kind_of_reader() -> None:
+    status = status_of(decide(render(status=running()), seen(done(outputs=OUTPUTS))))
+
+    assert (status["phase"], status["progress"], status["outputs"]) == ("Succeeded", 100, OUTPUTS)
+    assert status["attempts"][-1]["charged"] == "true"
+    assert [condition(status, kind) for kind in ("Succeeded", "Finished", "MediaStored", "Stalled")] == [
+        "True",
+        "True",
+        "True",
+        "False",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("category", "phase", "reason"),
+    [
+        ("user", "Failed", "InputRefused"),
+        ("moderation", "Failed", "Moderated"),
+        ("transient", "Retrying", "BackingOff"),
+        ("outage", "Retrying", "BackingOff"),
+        ("internal", "Retrying", "BackingOff"),
+        ("throttled", "Queued", "ProviderThrottled"),
+        ("credential", "Queued", "ProviderHeld"),
+        ("money", "Queued", "ProviderHeld"),
+        ("disrupted", "Retrying", "BackingOff"),
+        ("unknown_outcome", "Held", "OutcomeUnknown"),
+    ],
+)
+def test_a_failure_goes_where_its_category_says(category: str, phase: str, reason: str) -> None:
+    status = status_of(decide(render(status=running()), seen(broke(category))))
+
+    assert (status["phase"], status["reason"]) == (phase, reason)
+    assert status["attempts"][-1]["category"] == category
+
+
+@pytest.mark.parametrize("category", ["transient", "outage", "internal"])
+def test_the_last_attempt_is_the_last(category: str) -> None:
+    earlier = [attempt(number, category="transient") for number in (1, 2)]
+
+    status = status_of(decide(render(status=running("AvatarRender", *earlier, attempt(3))), seen(broke(category))))
+
+    assert (status["phase"], status["reason"]) == ("DeadLettered", "AttemptsExhausted")
+    assert condition(status, "Stalled") == "True"
+
+
+@pytest.mark.parametrize("category", ["throttled", "credential", "money", "disrupted"])
+def test_some_failures_use_no_attempt_up(category: str) -> None:
+    earlier = [attempt(number, category=category) for number in range(1, 15)]
+
+    status = status_of(decide(render(status=running("AvatarRender", *earlier, attempt(15))), seen(broke(category))))
+
+    assert status["phase"] in ("Queued", "Retrying")
+
+
+def test_an_attempt_number_is_never_used_twice_although_it_did_not_count() -> None:
+    one = render(status={**running("AvatarRender", attempt(1, category="disrupted")), "phase": "Retrying"})
+
+    start = decide(one, seen(admitted=True))[0]
+
+    assert isinstance(start, act.StartAttempt)
+    assert start.number == 2
+
+
+def test_a_long_history_forgets_what_does_not_count_first() -> None:
+    counted = attempt(1, category="transient")
+    free = [attempt(number, category="disrupted") for number in range(2, 21)]
+    one = render(status={**running("AvatarRender", counted, *free), "phase": "Retrying"})
+
+    attempts = status_of(decide(one, seen(admitted=True)))["attempts"]
+
+    assert len(attempts) == 20
+    assert attempts[0] == counted
+    assert attempts[-1]["number"] == 21
+
+
+def test_the_pause_obeys_the_vendor_even_when_it_is_long() -> None:
+    todo = decide(render(status=running()), seen(broke("transient", retryAfterSeconds=4000), chance=0.0))
+
+    assert seconds_of(status_of(todo)["retryAt"]) == pytest.approx(NOW + 4000)
+
+
+@pytest.mark.parametrize(("failures", "bound"), [(0, 5.0), (1, 10.0), (8, 600.0)])
+def test_the_pause_is_drawn_from_nothing_to_a_bound_that_doubles(failures: int, bound: float) -> None:
+    earlier = [attempt(number, category="transient") for number in range(1, failures + 1)]
+    one = render(
+        status=running("AvatarRender", *earlier, attempt(failures + 1)), spec={"retryPolicy": {"maxAttempts": 10}}
+    )
+
+    def pause(chance: float) -> float:
+        return seconds_of(status_of(decide(one, seen(broke("transient"), chance=chance)))["retryAt"]) - NOW
+
+    assert pause(0.0) == pytest.approx(0.0, abs=0.01)
+    assert pause(0.5) == pytest.approx(bound / 2, abs=0.01)
+
+
+def test_a_retry_waits_out_its_pause() -> None:
+    one = render(
+        status={
+            **running("AvatarRender", attempt(1, category="transient")),
+            "phase": "Retrying",
+            "retryAt": rfc3339(NOW + 7),
+        }
+    )
+
+    assert look_again(decide(one, seen(admitted=True))) == pytest.approx(7, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("code", "phase", "counted"),
+    [
+        ("OOMKilled", "Retrying", True),
+        ("DeadlineExceeded", "Retrying", True),
+        ("RunnerCrashed", "Retrying", True),
+        ("Evicted", "Retrying", False),
+        ("Disrupted", "Retrying", False),
+        ("JobGone", "Retrying", False),
+    ],
+)
+def test_a_runner_lost_before_it_paid_is_started_again(code: str, phase: str, counted: bool) -> None:
+    one = render(status=running())
+
+    status = status_of(decide(one, seen(RunnerSeen(Runner.LOST, code=code, detail="gone"))))
+
+    assert status["phase"] == phase
+    assert Render({**one.body, "status": status}).counted_failures(Stage.GENERATE) == int(counted)
+
+
+@pytest.mark.parametrize(("policy", "phase"), [("hold", "Held"), ("fail", "Failed"), ("retry", "Retrying")])
+def test_nobody_knows_whether_it_was_paid_so_the_provider_decides(policy: str, phase: str) -> None:
+    world = seen(RunnerSeen(Runner.UNKNOWN, charged=Charged.UNKNOWN), provider={"onUnknownOutcome": policy})
+
+    status = status_of(decide(render(status=running()), world))
+
+    assert status["phase"] == phase
+    assert status["attempts"][-1]["charged"] == "unknown"
+
+
+def test_a_foreign_job_is_neither_adopted_nor_deleted() -> None:
+    todo = decide(render(status=running()), seen(RunnerSeen(Runner.FOREIGN, detail="Job x")))
+
+    assert kinds(todo) == ["LeaveAdmission", "WriteStatus"]
+    assert (status_of(todo)["phase"], status_of(todo)["reason"]) == ("Held", "NameConflict")
+
+
+def test_a_freed_name_lets_it_go_on_by_itself() -> None:
+    held = {**running(), "phase": "Held", "reason": "NameConflict"}
+
+    status = status_of(decide(render(status=held), seen(Runner.ABSENT)))
+
+    assert (status["phase"], status["attempt"]) == ("Queued", 0)
+
+
+class TestEnding:
+    """Cancel, deadlines and deletion."""
+
+    def test_what_never_started_is_aborted_and_costs_nothing(self) -> None:
+        status = status_of(decide(render(spec={"cancel": True}), seen()))
+
+        assert (status["phase"], status["reason"]) == ("Aborted", "CancelledByUser")
+        assert status.get("attempts") is None
+
+    @pytest.mark.parametrize("state", [Runner.WORKING, Runner.STARTING])
+    def test_a_live_pod_is_ended_first(self, state: Runner) -> None:
+        assert kinds(decide(render(status=running(), spec={"cancel": True}), seen(state))) == ["StopJob"]
+
+    def test_while_the_pod_ends_it_says_so_once(self) -> None:
+        one = render(status=running(), spec={"cancel": True})
+        status = status_of(decide(one, seen(Runner.STOPPING)))
+        assert (status["phase"], status["reason"]) == ("Running", "Cancelling")
+
+        again = decide(Render({**one.body, "status": status}), seen(Runner.STOPPING))
+
+        assert kinds(again) == []
+
+    def test_what_was_paid_and_done_is_kept_though_cancelled(self) -> None:
+        status = status_of(decide(render(status=running(), spec={"cancel": True}), seen(done(outputs=OUTPUTS))))
+
+        assert (status["phase"], status["outputs"]) == ("Succeeded", OUTPUTS)
+
+    def test_the_vendor_is_told(self) -> None:
+        todo = decide(render("VideoRender", waiting(), spec={"cancel": True}), seen())
+
+        assert act.DiscardVendorJob("tlk_1") in todo
+        assert status_of(todo)["phase"] == "Cancelled"
+
+    def test_a_start_that_was_accepted_meanwhile_is_discarded_and_charged(self) -> None:
+        one = render("VideoRender", running("VideoRender"), spec={"cancel": True})
+
+        todo = decide(one, seen(done(vendorJobId="tlk_9")))
+
+        assert act.DiscardVendorJob("tlk_9") in todo
+        assert status_of(todo)["attempts"][-1]["charged"] == "true"
+
+    def test_an_unknown_outcome_stays_unknown_when_cancelled(self) -> None:
+        todo = decide(render(status=running(), spec={"cancel": True}), seen(RunnerSeen(Runner.UNKNOWN)))
+
+        assert (status_of(todo)["phase"], status_of(todo)["attempts"][-1]["charged"]) == ("Cancelled", "unknown")
+
+    def test_it_does_not_wait_for_its_turn_for_ever(self) -> None:
+        status = status_of(decide(render(spec={"queueDeadlineSeconds": 60}), seen()))
+
+        assert (status["phase"], status["reason"]) == ("Failed", "QueueDeadlineExceeded")
+
+    def test_the_queue_deadline_is_looked_at_in_time(self) -> None:
+        wait = Wait(Reason.SUSPENDED, "")
+        one = render(spec={"queueDeadlineSeconds": 130, "suspend": True})
+
+        assert look_again(decide(one, seen(wait=wait))) <= 30
+
+    def test_it_does_not_run_for_ever(self) -> None:
+        one = render(status=running(), spec={"runDeadlineSeconds": 10})
+        assert kinds(decide(one, seen(Runner.WORKING))) == ["StopJob"]
+
+        status = status_of(decide(one, seen(RunnerSeen(Runner.LOST, code="JobGone"))))
+
+        assert (status["phase"], status["reason"]) == ("Failed", "RunDeadlineExceeded")
+
+    def test_a_deleted_render_is_ended_archived_and_released(self) -> None:
+        one = render(status=running(), deleting=True)
+        assert kinds(decide(one, seen(Runner.WORKING))) == ["StopJob"]
+        status = status_of(decide(one, seen(RunnerSeen(Runner.LOST, code="JobGone"))))
+        assert status["phase"] == "Cancelled"
+        over = Render({**one.body, "status": status})
+
+        assert kinds(decide(over, seen())) == []
+        assert kinds(decide(over, seen(archived=True))) == ["ChangeFinalizer"]
+
+    def test_an_archive_that_never_answers_is_not_waited_for_for_ever(self) -> None:
+        old = ended(finishedAt=rfc3339(NOW - 8 * 86_400))
+
+        assert decide(render(status=old), seen()) == [act.ChangeFinalizer("absent", overdue=True)]
+
+    def test_a_redrive_begins_anew(self) -> None:
+        old = ended(
+            "DeadLettered", attempts=[attempt(3, category="outage")], attempt=3, outputs=[], startedAt=rfc3339(NOW - 50)
+        )
+
+        status = status_of(decide(render(status=old, spec={"redrive": 1}), seen()))
+
+        assert (status["phase"], status["run"], status["attempt"]) == ("Queued", 1, 0)
+        assert not {"attempts", "finishedAt", "startedAt", "outputs"} & set(status)
+        assert condition(status, "Finished") == "False"
+
+
+class TestWaiting:
+    """Every wait has its own reason, and telling it is not done at once nor too often."""
+
+    @pytest.mark.parametrize(
+        ("one", "world", "reason"),
+        [
+            (render(spec={"suspend": True}), seen(), "Suspended"),
+            (render(), seen(is_tenant=False), "NamespaceNotATenant"),
+            (render(), seen(missing_provider="openai"), "ProviderUnknown"),
+            (render(), seen(wait=Wait(Reason.QUOTA_EXHAUSTED, "full", 3, 60)), "QuotaExhausted"),
+        ],
+    )
+    def test_the_reason_is_told(self, one: Render, world: Observed, reason: str) -> None:
+        status = status_of(decide(one, world))
+
+        assert (status["phase"], status["reason"], status["queue"]["reason"]) == ("Queued", reason, reason)
+        assert condition(status, "Queued") == "True"
+
+    def test_position_and_expected_start_are_told(self) -> None:
+        status = status_of(decide(render(), seen(wait=Wait(Reason.BEHIND_OTHERS, "", 3, 60))))
+
+        assert (status["queue"]["position"], status["queue"]["etaSeconds"]) == (3, 60)
+
+    def test_a_short_wait_is_not_worth_a_write(self) -> None:
+        todo = decide(render(), seen(wait=Wait(Reason.BEHIND_OTHERS, ""), now=CREATED + 0.4))
+
+        assert kinds(todo) == ["AskAdmission"]
+        assert look_again(todo) == pytest.approx(0.6)
+
+    def test_telling_waits_until_there_is_a_write_to_spare(self) -> None:
+        todo = decide(render(), seen(wait=Wait(Reason.BEHIND_OTHERS, ""), may_report_wait=False))
+
+        assert kinds(todo) == ["AskAdmission"]
+
+    def test_the_same_thing_is_not_told_twice(self) -> None:
+        wait = Wait(Reason.BEHIND_OTHERS, "", 3, 60)
+        one = render()
+        told = Render({**one.body, "status": status_of(decide(one, seen(wait=wait)))})
+
+        assert kinds(decide(told, seen(wait=wait))) == ["AskAdmission"]
+        assert kinds(decide(told, seen(wait=Wait(Reason.BEHIND_OTHERS, "", 3, 64)))) == ["AskAdmission"]
+        assert kinds(decide(told, seen(wait=Wait(Reason.BEHIND_OTHERS, "", 2, 60)))) == ["AskAdmission", "WriteStatus"]
+
+
+class TestVideo:
+    """Dependencies, the vendor's work, finalizing."""
+
+    def face(self, status: dict[str, Any] | None, **spec: Any) -> Dependency:
+        return Dependency("AvatarRender", "face", body("AvatarRender", status, name="face", uid="u2", spec=spec))
+
+    def needs_face(self) -> Render:
+        made = body("VideoRender", spec={"avatarRef": {"name": "face", "index": 2}})
+        del made["spec"]["avatarKey"]
+        return Render(made)
+
+    @pytest.mark.parametrize(
+        ("status", "phase", "reason"),
+        [
+            (None, "Queued", "DependencyPending"),
+            ({"phase": "Running"}, "Queued", "DependencyPending"),
+            ({"phase": "Held"}, "Queued", "DependencyPending"),
+            (ended("Failed"), "Failed", "DependencyFailed"),
+            (ended("DeadLettered"), "Failed", "DependencyFailed"),
+            (ended("Succeeded", outputs=OUTPUTS), "Failed", "DependencyFailed"),
+        ],
+    )
+    def test_it_waits_for_its_picture_or_fails_with_it(
+        self, status: dict[str, Any] | None, phase: str, reason: str
+    ) -> None:
+        made = status_of(decide(self.needs_face(), seen(dependencies={"picture": self.face(status)})))
+
+        assert (made["phase"], made["reason"]) == (phase, reason)
+
+    def test_it_takes_the_picture_it_was_told_to(self) -> None:
+        outputs = [{"name": f"image-{n}", "key": f"media/rf-acme/{n}.png"} for n in (1, 2)]
+        world = seen(dependencies={"picture": self.face(ended("Succeeded", outputs=outputs))}, admitted=True)
+
+        assert status_of(decide(self.needs_face(), world))["avatarKey"] == "media/rf-acme/2.png"
+
+    def test_a_failed_picture_that_is_tried_again_is_waited_for(self) -> None:
+        world = seen(dependencies={"picture": self.face(ended("Failed"), redrive=1)})
+
+        assert status_of(decide(self.needs_face(), world))["reason"] == "DependencyPending"
+
+    @pytest.mark.parametrize("field", ["avatarKey", "audioKey"])
+    def test_anothers_file_is_refused(self, field: str) -> None:
+        status = status_of(decide(render("VideoRender", spec={field: "media/rf-other/x.png"}), seen(admitted=True)))
+
+        assert (status["phase"], status["reason"]) == ("Failed", "ForeignKey")
+
+    def spoken(self, **more: Any) -> Render:
+        made = body("VideoRender", spec={"script": "Hello", "voiceId": "anna"}, **more)
+        del made["spec"]["audioKey"]
+        return Render(made)
+
+    def test_a_script_becomes_a_voice_job_of_its_own(self) -> None:
+        todo = decide(self.spoken(), seen())
+
+        made = next(one.body for one in todo if isinstance(one, act.CreateVoiceJob))
+        assert (made["spec"]["text"], made["spec"]["voiceId"]) == ("Hello", "anna")
+        assert made["metadata"]["ownerReferences"][0]["uid"] == self.spoken().uid
+
+    def test_a_strangers_voice_job_of_that_name_is_not_used(self) -> None:
+        stranger = Dependency("VoiceJob", "x", body("VoiceJob", ended()))
+
+        assert status_of(decide(self.spoken(), seen(dependencies={"speech": stranger})))["reason"] == "NameConflict"
+
+    def child(self, status: dict[str, Any], **spec: Any) -> Dependency:
+        owner = [{"uid": self.spoken().uid}]
+        return Dependency("VoiceJob", "x", body("VoiceJob", status, uid="u3", spec=spec, ownerReferences=owner))
+
+    def test_redriving_a_video_redrives_its_failed_voice(self) -> None:
+        status = {"phase": "Queued", "reason": "Redriven", "run": 1, "queuedAt": rfc3339(NOW)}
+        one = self.spoken(status=status)
+
+        todo = decide(one, seen(dependencies={"speech": self.child(ended("Failed"))}))
+
+        assert act.PatchVoiceJob("x", {"redrive": 1, "cancel": False}) in todo
+
+    def test_cancelling_a_video_cancels_its_voice(self) -> None:
+        one = self.spoken()
+        one.spec["cancel"] = True
+
+        todo = decide(one, seen(dependencies={"speech": self.child({"phase": "Running"})}))
+
+        assert act.PatchVoiceJob("x", {"cancel": True}) in todo
+        assert status_of(todo)["phase"] == "Aborted"
+
+    def test_an_accepted_start_waits_without_a_pod(self) -> None:
+        todo = decide(render("VideoRender", running("VideoRender")), seen(done(vendorJobId="tlk_1")))
+
+        status = status_of(todo)
+        assert (status["phase"], status["stage"], status["provider"]["jobId"]) == ("Waiting", "poll", "tlk_1")
+        assert condition(status, "ProviderAccepted") == "True"
+        assert act.WatchVendorJob("tlk_1") in todo
+
+    def test_a_start_whose_answer_was_lost_is_adopted(self) -> None:
+        world = seen(RunnerSeen(Runner.ADOPTED, vendor_job_id="tlk_7"))
+
+        assert status_of(decide(render("VideoRender", running("VideoRender")), world))["provider"]["jobId"] == "tlk_7"
+
+    def test_the_vendors_progress_is_ours_in_part(self) -> None:
+        look = VendorLook("working", NOW, "started", progress=50)
+
+        status = status_of(decide(render("VideoRender", waiting()), seen(look=look)))
+
+        assert (status["progress"], status["provider"]["status"]) == (47, "started")
+
+    def test_a_done_vendor_needs_a_pod_and_nothing_else(self) -> None:
+        todo = decide(
+            render("VideoRender", waiting()), seen(look=VendorLook("done", NOW, "done", result_url="https://x/y"))
+        )
+
+        ask = todo[0]
+        assert isinstance(ask, act.AskAdmission)
+        assert (ask.providers, ask.priority) == ((), 1001)
+
+    def test_finalizing_is_fenced_and_billed(self) -> None:
+        look = VendorLook("done", NOW, "done", result_url="https://x/y", cost_micros=300)
+
+        todo = decide(render("VideoRender", waiting()), seen(look=look, admitted=True))
+
+        status = status_of(todo)
+        assert (status["phase"], status["stage"], status["attempt"]) == ("Finalizing", "finalize", 1)
+        assert status["cost"]["actualMicros"] == 300
+
+    def test_a_job_that_the_vendor_gave_up_fails_its_start(self) -> None:
+        look = VendorLook(
+            "failed", NOW, "error", category="user", code="FaceError", message="no face", charged=Charged.NO
+        )
+
+        status = status_of(decide(render("VideoRender", waiting()), seen(look=look)))
+
+        assert (status["phase"], status["reason"]) == ("Failed", "InputRefused")
+        assert (status["attempts"][-1]["code"], status["attempts"][-1]["charged"]) == ("FaceError", "false")
+
+    def test_a_new_talk_is_started_after_a_passing_fault(self) -> None:
+        look = VendorLook("failed", NOW, "error", category="outage", code="UnknownError", message="?")
+
+        status = status_of(decide(render("VideoRender", waiting()), seen(look=look)))
+
+        assert (status["phase"], status["stage"]) == ("Retrying", "start")
+        assert "provider" not in status
+
+    @pytest.mark.parametrize("category", ["transient", "disrupted", "throttled", "unknown_outcome"])
+    def test_what_fails_in_finalizing_is_finalized_again(self, category: str) -> None:
+        one = render("VideoRender", running("VideoRender", stage=Stage.FINALIZE))
+
+        status = status_of(decide(one, seen(broke(category))))
+
+        assert (status["phase"], status["stage"]) == ("Retrying", "finalize")

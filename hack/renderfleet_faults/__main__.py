@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 
 from renderfleet_cluster.say import Trouble
@@ -37,12 +38,19 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         return 0 if asyncio.run(_run(chosen)) else 1
+    except asyncio.CancelledError:
+        print("\nstopped", file=sys.stderr)
+        return 2
     except Trouble as trouble:
         print(f"\nerror: {trouble}", file=sys.stderr)
         return 2
 
 
 async def _run(chosen: argparse.Namespace) -> bool:
+    task = asyncio.current_task()
+    assert task is not None
+    # Without this a SIGTERM would leave a whole control plane behind.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     if chosen.suite == "crash":
         from renderfleet_faults.crash import crash_suite
 

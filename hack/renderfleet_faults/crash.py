@@ -38,6 +38,7 @@ class Run:
 
     scenario: Scenario
     trial: Trial
+    point: Point | None = None
     trap: Trap | None = None
     steps: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
@@ -115,8 +116,11 @@ class CrashSweep:
         begin = time.monotonic()
         for number, run in enumerate(runs, start=1):
             await self._die_once(run)
-            if number % 10 == 0 or number == len(runs):
-                line(f"  {number} of {len(runs)}, {(time.monotonic() - begin) / number:.1f} s each")
+            if run.trouble or number % 10 == 0 or number == len(runs):
+                each = (time.monotonic() - begin) / number
+                line(
+                    f"  {number} of {len(runs)}, {each:.1f} s each{', stuck: ' if run.trouble else ''}{'; '.join(run.trouble)}"
+                )
         return runs
 
     async def _die_once(self, run: Run) -> None:
@@ -125,7 +129,12 @@ class CrashSweep:
         playing = asyncio.create_task(self._play(run))
         falling = asyncio.create_task(sprung.wait())
         await asyncio.wait({playing, falling}, return_when=asyncio.FIRST_COMPLETED)
+        if not sprung.is_set():
+            # Some reports come a moment after the end; one that does not come is none of the next story's business.
+            await asyncio.wait({falling}, timeout=AT_REST_SECONDS)
         falling.cancel()
+        if run.trap and not run.trap.sprung:
+            self._lab.traps.disarm(run.trap)
         if sprung.is_set():
             await self._lab.manager.start()
         await playing
@@ -155,7 +164,7 @@ class CrashSweep:
             trial = await self._lab.trial(
                 scenario.vendors, makes_tenant=scenario.makes_tenant, concurrency=scenario.concurrency
             )
-            runs.append(Run(scenario, trial, self._lab.traps.set(trial.subject, point) if point else None))
+            runs.append(Run(scenario, trial, point))
         for run in runs:
             if not run.scenario.makes_tenant:
                 await tenant_ready(run.trial)
@@ -173,7 +182,7 @@ class CrashSweep:
 
     async def _play(self, run: Run) -> None:
         begin = time.monotonic()
-        self._lab.traps.begin(run.trial.subject)
+        run.trap = self._lab.traps.begin(run.trial.subject, run.point)
         try:
             async with asyncio.timeout(2 * PATIENCE_SECONDS):
                 await run.scenario.play(run.trial)

@@ -75,8 +75,9 @@ class Run:
 
     story: Story
     trial: Trial
-    trap: Trap | None
+    point: Point | None
     starts: Starts
+    trap: Trap | None = None
     trouble: str | None = None
 
 
@@ -133,7 +134,7 @@ class MoneySweep:
     async def _new_run(self, story: Story, point: Point | None, starts: Starts) -> Run:
         trial = await self._lab.trial(story.vendors)
         self._lab.node.starts[trial.subject] = starts
-        return Run(story, trial, self._lab.traps.set(trial.subject, point) if point else None, starts)
+        return Run(story, trial, point, starts)
 
     async def _play_many(self, runs: Sequence[Run]) -> None:
         room = asyncio.Semaphore(AT_A_TIME)
@@ -153,7 +154,7 @@ class MoneySweep:
         trial, world = run.trial, self._lab.world
         try:
             await scenarios.tenant_ready(trial)
-            self._lab.traps.begin(trial.subject)
+            run.trap = self._lab.traps.begin(trial.subject, run.point)
             await trial.make(run.story.kind, "render", run.story.spec(trial), as_api=True)
             await world.until(lambda: self._rests(trial), f"the end of {trial.subject}", PATIENCE_SECONDS)
             # A hold that the operator itself lifts again would be no end.
@@ -180,13 +181,12 @@ class MoneySweep:
         outcome, problems = settle(evidence, run.story.paid, may_be_held=stage in run.story.may_be_held)
         if run.trouble:
             problems.append(run.trouble)
-        if run.trap is not None and not run.trap.sprung:
+        if run.point is not None and not (run.trap and run.trap.sprung):
             problems.append("the run never came to this point")
         if run.starts is not Starts.ONCE and self._lab.node.programs_started[run.trial.subject] < 2:
             problems.append("no second process was started")
-        point = run.trap.point if run.trap else None
         hit = run.trap.hit if run.trap else "two at once"
-        return Account(run.story.name, point, run.starts, hit, outcome, problems, run.trial.subject)
+        return Account(run.story.name, run.point, run.starts, hit, outcome, problems, run.trial.subject)
 
     async def _spoiled(self, status: dict[str, Any]) -> list[str]:
         spoiled = []

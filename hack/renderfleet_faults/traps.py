@@ -68,13 +68,9 @@ class TrapBook:
     _traps: dict[tuple[str, str, int], Trap] = field(default_factory=dict)
     _counts: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
 
-    def set(self, subject: str, point: Point) -> Trap:
-        """Arm a trap. Raises ValueError for a second one at the same step: one of them could never spring."""
-        where = (subject, point.series, point.number)
-        if where in self._traps:
-            raise ValueError(f"{subject} has a trap at {point.series} #{point.number} already")
-        self._traps[where] = trap = Trap(subject, point)
-        return trap
+    def disarm(self, trap: Trap) -> None:
+        """From here on it can no longer spring."""
+        self._traps.pop((trap.subject, trap.point.series, trap.point.number), None)
 
     def step(self, subject: str, series: str, what: str) -> Trap | None:
         """Count one step; the trap that springs at it, if there is one."""
@@ -86,11 +82,16 @@ class TrapBook:
         trap.hit = what
         return trap
 
-    def begin(self, subject: str) -> None:
-        """Count a subject's steps from here: what prepared it is not part of its story."""
+    def begin(self, subject: str, point: Point | None = None) -> Trap | None:
+        """Count a subject's steps from here, since what prepared it is no part of its story; and arm a trap."""
         for whose, series in list(self._counts):
             if whose == subject:
                 del self._counts[whose, series]
+        if point is None:
+            return None
+        trap = Trap(subject, point)
+        self._traps[subject, point.series, point.number] = trap
+        return trap
 
     def counts(self, subject: str) -> dict[str, int]:
         """How many steps of each series a subject has made."""

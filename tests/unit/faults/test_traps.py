@@ -1,13 +1,12 @@
 """Traps spring once, at their step, for their subject."""
 
-import pytest
-
 from renderfleet_faults.traps import WRITES, Fault, Point, TrapBook, lines_of
 
 
 def test_a_trap_springs_at_its_step_only() -> None:
     book = TrapBook()
-    trap = book.set("c0001", Point(WRITES, 2, Fault.DIE_BEFORE))
+    trap = book.begin("c0001", Point(WRITES, 2, Fault.DIE_BEFORE))
+    assert trap
 
     sprung = [book.step("c0001", WRITES, f"write {number}") for number in (1, 2, 3)]
 
@@ -17,7 +16,8 @@ def test_a_trap_springs_at_its_step_only() -> None:
 
 def test_steps_of_others_do_not_count() -> None:
     book = TrapBook()
-    trap = book.set("c0001", Point(WRITES, 1, Fault.DIE_AFTER))
+    trap = book.begin("c0001", Point(WRITES, 1, Fault.DIE_AFTER))
+    assert trap
 
     assert book.step("c0002", WRITES, "another's write") is None
     assert book.step("c0001", lines_of("jobs"), "a line") is None
@@ -34,9 +34,10 @@ def test_steps_are_counted_without_traps() -> None:
     assert book.counts("c0002") == {}
 
 
-def test_two_traps_at_one_step_are_refused() -> None:
+def test_a_story_is_counted_from_its_beginning() -> None:
     book = TrapBook()
-    book.set("c0001", Point(WRITES, 1, Fault.DIE_BEFORE))
+    book.step("c0001", WRITES, "its tenant")
+    trap = book.begin("c0001", Point(WRITES, 1, Fault.DIE_BEFORE))
 
-    with pytest.raises(ValueError, match="already"):
-        book.set("c0001", Point(WRITES, 1, Fault.DIE_AFTER))
+    assert book.counts("c0001") == {}
+    assert book.step("c0001", WRITES, "its first write") is trap

@@ -10,7 +10,7 @@ from .errors import CliError
 from .options import target_of
 from .views import kind_called
 
-_PATIENCE_SECONDS = 2.0
+_PATIENCE_SECONDS = 4.0
 _OFFERED = 200
 
 

@@ -67,9 +67,18 @@ def _fixed(text: str) -> Callable[..., str]:
 
 
 def _quota(render: Render, around: Surroundings, _: datetime) -> str:
+    if around.quota and around.quota.hard == 0:
+        return "its tenant may run no pod at all"
     if around.quota:
         return f"its tenant uses {around.quota.used} of the {plural(around.quota.hard, 'runner pod')} it may have at a time"
     return "its tenant already has as many runner pods as it may have at a time"
+
+
+def _more_pods(_: Render, around: Surroundings) -> str:
+    raising = "raising spec.concurrency of the RenderTenant"
+    if around.quota and around.quota.hard == 0:
+        return f"An administrator allows it by {raising}."
+    return f"It starts when one of them ends; an administrator allows more by {raising}."
 
 
 def _says(render: Render) -> str:
@@ -148,9 +157,7 @@ _WAITS: Mapping[str, _Wait] = {
     ),
     Reason.QUOTA_EXHAUSTED: _Wait(
         _quota,
-        _fixed(
-            "It starts when one of them ends; an administrator allows more by raising spec.concurrency of the RenderTenant."
-        ),
+        _more_pods,
     ),
     Reason.PROVIDER_THROTTLED: _Wait(
         _throttled,
@@ -322,7 +329,9 @@ def _paid(render: Render) -> str:
     match render.charged:
         case "true":
             cost = money(render.actual_micros, render.currency)
-            return f"So far it has cost {cost}." if render.actual_micros else "It was charged by the vendor."
+            if not render.actual_micros:
+                return "It was charged by the vendor."
+            return f"It has cost {cost}." if render.is_over else f"So far it has cost {cost}."
         case "unknown":
             return "Whether the vendor charged for it is not known."
     return "" if render.phase is Phase.SUCCEEDED else "Nothing has been charged."

@@ -40,6 +40,13 @@ WAITS = [
         id="quota, seen from the cluster",
     ),
     pytest.param(
+        render(reason="QuotaExhausted", **FOUR_MINUTES),
+        Surroundings(quota=Quota(0, 0)),
+        "VoiceJob greeting has waited for 4 minutes: its tenant may run no pod at all. An administrator allows it by "
+        "raising spec.concurrency of the RenderTenant. Nothing has been charged.",
+        id="quota of nothing",
+    ),
+    pytest.param(
         render(reason="QuotaExhausted", position=1, eta_seconds=0, **FOUR_MINUTES),
         ALONE,
         "VoiceJob greeting has waited for 4 minutes: its tenant already has as many runner pods as it may have at a time. "
@@ -200,8 +207,8 @@ ENDS = [
             charged="true",
             actual_micros=1500,
         ),
-        "VoiceJob greeting waits for nothing: it succeeded 60 seconds ago after 40 seconds of work. It made speech. So "
-        "far it has cost 0.0015 USD.",
+        "VoiceJob greeting waits for nothing: it succeeded 60 seconds ago after 40 seconds of work. It made speech. It "
+        "has cost 0.0015 USD.",
         id="succeeded",
     ),
     pytest.param(

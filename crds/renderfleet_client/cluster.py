@@ -4,7 +4,7 @@ Writes are never repeated here: after a lost answer only the caller knows whethe
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -46,6 +46,8 @@ class Cluster:
 
     def __init__(self, login: Login, *, field_manager: str = "renderfleet", timeout_seconds: float = 30) -> None:
         self.login = login
+        self.on_write: Callable[[str, str], None] | None = None
+        """Told of every write before it is sent, as (verb, path): write budgets are counted here."""
         self._field_manager = field_manager
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=10)
         self._session = aiohttp.ClientSession(
@@ -266,6 +268,8 @@ class Cluster:
         body: Body | JsonPatch | None = None,
         content_type: str = "application/json",
     ) -> Body:
+        if self.on_write is not None and method != "GET":
+            self.on_write(method, path)
         headers = self._headers()
         data = None
         if body is not None:

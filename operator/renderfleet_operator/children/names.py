@@ -4,11 +4,13 @@ The UID is in the hash: an object that is deleted and made again under its old n
 """
 
 import hashlib
+import re
 from typing import Any
 
 from renderfleet_crds import meta
 
 _HASH_CHARACTERS = 16
+_SAFE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LIMIT = 63
 """Of a Job's name: it becomes a label of its pods."""
 
@@ -33,6 +35,11 @@ def provider_secret(provider: str) -> str:
     """Name of a provider's key in a tenant's namespace."""
     name = f"renderfleet-provider-{provider}"
     return name if len(name) <= 253 else f"{name[:230]}-{_hash(provider)}"
+
+
+def label_safe(name: str) -> bool:
+    """True for what the API server takes as a label value and as an object's name."""
+    return _SAFE.fullmatch(name) is not None
 
 
 def _front(name: str, room: int) -> str:

@@ -141,6 +141,9 @@ class Fleet:
     async def edit(self, kind: str, name: str, **spec: Any) -> Body:
         return await self.cluster.patch(Resource.of(BY_KIND[kind]), name, {"spec": spec}, self.namespace)
 
+    async def edit_provider(self, vendor: str, **spec: Any) -> Body:
+        return await self.cluster.patch(PROVIDERS, self.providers[vendor], {"spec": spec})
+
     async def delete(self, kind: str, name: str) -> None:
         await self.cluster.delete(Resource.of(BY_KIND[kind]), name, self.namespace)
 

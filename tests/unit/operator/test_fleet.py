@@ -1,0 +1,259 @@
+"""The books of admission: what is taken, what is given, and that a restart finds it again."""
+
+from typing import Any
+
+import pytest
+
+from renderfleet_crds import meta
+from renderfleet_crds.conditions import Reason
+from renderfleet_operator.accounts import account_of
+from renderfleet_operator.cache import Cache, Key
+from renderfleet_operator.decide.actions import AskAdmission, News, TellProvider
+from renderfleet_operator.fleet import Fleet
+from renderfleet_operator.times import rfc3339
+
+from .builders import NOW, attempt, body, ended, running, waiting
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+
+def provider(
+    name: str = "openai", status: dict[str, Any] | None = None, version: int = 1, **spec: Any
+) -> dict[str, Any]:
+    limits = {"inFlight": 2, "perMinute": 60, "burst": 10}
+    about = {"name": name, "resourceVersion": str(version), "generation": 1}
+    return {"metadata": about, "spec": {"vendor": name, "limits": limits, **spec}, "status": status or {}}
+
+
+def quota(hard: int, used: int = 0, version: int = 1) -> dict[str, Any]:
+    about = {"name": meta.QUOTA_NAME, "namespace": "rf-acme", "resourceVersion": str(version)}
+    return {"metadata": about, "spec": {"hard": {"pods": str(hard)}}, "status": {"used": {"pods": str(used)}}}
+
+
+TENANT: dict[str, Any] = {"metadata": {"name": "acme", "resourceVersion": "1", "uid": "t"}, "spec": {"weight": 100}}
+
+
+def make(*bodies: dict[str, Any], providers: list[dict[str, Any]] | None = None, **tenant: Any) -> tuple[Fleet, Clock]:
+    """A fleet that has listed all this."""
+    clock = Clock()
+    cache = Cache()
+    fleet = Fleet(cache, clock)
+    cache.on_render = fleet.render_changed
+    cache.put_tenant({**TENANT, "spec": {**TENANT["spec"], **tenant}, "metadata": dict(TENANT["metadata"])})
+    for one in providers or [provider()]:
+        cache.put_provider(one)
+        fleet.provider_seen(one)
+    for one in bodies:
+        cache.put_render(one)
+    fleet.ready()
+    return fleet, clock
+
+
+def put(fleet: Fleet, name: str, **ask: Any) -> str:
+    """A render that waits."""
+    uid = f"uid-{name}"
+    one = body(name=name, uid=uid)
+    fleet.cache.put_render(one)
+    given = {"priority": 100, "since": NOW, "cost_micros": 0, "providers": ("openai",), **ask}
+    fleet.ask(Key("AvatarRender", "rf-acme", name), uid, AskAdmission(**given))
+    return uid
+
+
+def test_who_is_let_in_holds_a_ticket_that_counts() -> None:
+    fleet, _ = make()
+    uids = [put(fleet, f"r{n}") for n in range(3)]
+
+    keys, _ = fleet.run_pass()
+
+    assert [key.name for key in keys] == ["r0", "r1"]
+    assert [fleet.has_ticket(uid) for uid in uids] == [True, True, False]
+    assert fleet.run_pass()[0] == []
+    wait = fleet.wait_of(uids[2])
+    assert wait is not None
+    assert wait.reason is Reason.BEHIND_OTHERS
+
+
+def test_a_ticket_becomes_the_render_itself_and_its_end_frees_the_place() -> None:
+    fleet, _ = make()
+    uid = put(fleet, "r0")
+    fleet.run_pass()
+    fleet.cache.put_render(body(name="r0", uid=uid, status=running(), version=6))
+    fleet.use_ticket(uid)
+    assert fleet.accounts["openai"].in_flight == 1
+
+    fleet.cache.put_render(body(name="r0", uid=uid, status=ended(), version=7))
+
+    assert fleet.accounts["openai"].in_flight == 0
+    assert fleet.pods_in_use() == {}
+
+
+def test_a_ticket_that_is_not_used_comes_back() -> None:
+    fleet, clock = make()
+    uid = put(fleet, "r0")
+    fleet.run_pass()
+    clock.time += 61
+
+    fleet.run_pass()
+
+    assert not fleet.has_ticket(uid)
+    assert fleet.accounts["openai"].tickets == 0
+
+
+def test_a_vendor_at_work_holds_its_place_but_no_pod() -> None:
+    fleet, _ = make(body("VideoRender", waiting()), providers=[provider("did")])
+
+    assert fleet.accounts["did"].in_flight == 1
+    assert fleet.pods_in_use() == {}
+
+
+@pytest.mark.parametrize(
+    ("hard", "used", "let_in"),
+    [
+        pytest.param(1, 0, 1, id="as many as the quota says"),
+        pytest.param(0, 0, 0, id="a quota of none"),
+        pytest.param(2, 1, 1, id="strangers' pods count"),
+    ],
+)
+def test_the_quota_is_the_tenants_concurrency(hard: int, used: int, let_in: int) -> None:
+    fleet, _ = make(providers=[provider(limits={"inFlight": 9, "perMinute": 600, "burst": 9})])
+    fleet.cache.put_quota(quota(hard, used))
+    for n in range(3):
+        put(fleet, f"r{n}")
+
+    assert len(fleet.run_pass()[0]) == let_in
+
+
+def test_a_pod_that_has_just_ended_is_no_stranger_though_the_quota_still_counts_it() -> None:
+    fleet, clock = make(body(status=running()))
+    fleet.cache.put_quota(quota(1, used=1))
+    fleet.cache.put_render(body(status=ended(), version=6))
+    put(fleet, "next")
+    assert len(fleet.run_pass()[0]) == 1
+
+    clock.time += 11
+    put(fleet, "later")
+    assert fleet.run_pass()[0] == []
+
+
+class TestRestart:
+    """What a new process knows is what the old one knew."""
+
+    def test_places_that_are_taken_stay_taken(self) -> None:
+        fleet, _ = make(*(body(name=f"r{n}", uid=f"u{n}", status=running()) for n in range(2)))
+        put(fleet, "next")
+
+        assert fleet.run_pass()[0] == []
+
+    def test_tokens_that_were_given_are_not_given_again(self) -> None:
+        limits = {"inFlight": 50, "perMinute": 6, "burst": 3}
+        lately = [
+            body(name=f"r{n}", uid=f"u{n}", status=ended(attempts=[attempt(startedAt=rfc3339(NOW - 2))]))
+            for n in range(3)
+        ]
+
+        fleet, _ = make(*lately, providers=[provider(limits=limits)])
+
+        put(fleet, "next")
+        assert fleet.run_pass()[0] == []
+
+    def test_an_open_circuit_stays_open_and_a_probe_at_a_time_goes_through(self) -> None:
+        status = {"circuit": "Open", "circuitUntil": rfc3339(NOW + 5), "circuitOpened": 1}
+        fleet, clock = make(providers=[provider(status=status)])
+        for n in range(50):
+            put(fleet, f"r{n}")
+        assert fleet.run_pass()[0] == []
+
+        clock.time += 6
+
+        assert len(fleet.run_pass()[0]) == 1
+        assert fleet.run_pass()[0] == []
+
+    def test_a_hold_stays_until_the_spec_is_edited(self) -> None:
+        status = {"held": True, "heldReason": "bad key", "observedGeneration": 1}
+        assert account_of(provider(status=status), NOW).held == "bad key"
+
+        edited = provider(status=status)
+        edited["metadata"]["generation"] = 2
+
+        assert account_of(edited, NOW).held is None
+
+    def test_use_is_remembered_for_fairness(self) -> None:
+        crowd = [body(name=f"r{n}", uid=f"u{n}", status=ended(attempts=[attempt()])) for n in range(5)]
+
+        fleet, _ = make(*crowd)
+
+        assert fleet._used(("openai", "rf-acme")) == pytest.approx(5.0, rel=0.05)
+
+    def test_money_that_was_spent_is_counted_once(self) -> None:
+        finished = rfc3339(NOW - 10)
+        spent = {"cost": {"actualMicros": 70}}
+        clock_month = finished[:7]
+        one = body(status=ended(**spent))
+        fleet, _ = make(one)
+        assert fleet.spent("rf-acme").micros == 70
+
+        told = {"budgetMonth": clock_month, "spentMicros": 70, "spentThrough": finished}
+        again = Fleet(Cache(), Clock())
+        again.cache.on_render = again.render_changed
+        again.cache.put_tenant({**TENANT, "metadata": dict(TENANT["metadata"]), "status": told})
+        again.cache.put_render(body(status=ended(**spent)))
+        again.ready()
+
+        assert again.spent("rf-acme").micros == 70
+
+
+def test_a_budget_is_reserved_at_the_start_and_settled_at_the_end() -> None:
+    fleet, _ = make(monthlyBudgetMicros=100, providers=[provider(limits={"inFlight": 9, "perMinute": 600, "burst": 9})])
+    first = put(fleet, "r0", cost_micros=60)
+    second = put(fleet, "r1", cost_micros=60)
+    assert [key.name for key in fleet.run_pass()[0]] == ["r0"]
+    wait = fleet.wait_of(second)
+    assert wait is not None
+    assert wait.reason is Reason.BUDGET_EXHAUSTED
+
+    fleet.cache.put_render(body(name="r0", uid=first, status=running(cost={"estimatedMicros": 60}), version=6))
+    fleet.use_ticket(first)
+    assert fleet.run_pass()[0] == []
+    cheap = ended(cost={"estimatedMicros": 60, "actualMicros": 20})
+    fleet.cache.put_render(body(name="r0", uid=first, status=cheap, version=7))
+
+    assert [key.name for key in fleet.run_pass()[0]] == ["r1"]
+
+
+def test_news_counts_once_per_attempt() -> None:
+    fleet, _ = make()
+    news = TellProvider("openai", "t1", News.THROTTLED, retry_after_seconds=30)
+
+    fleet.tell(news, None)
+    fleet.tell(news, None)
+
+    account = fleet.accounts["openai"]
+    assert account.paused_until == NOW + 30
+    assert account.per_minute(NOW) == 30
+
+
+def test_a_rate_that_was_learned_grows_back() -> None:
+    fleet, _ = make()
+    fleet.tell(TellProvider("openai", "t1", News.THROTTLED), None)
+    account = fleet.accounts["openai"]
+
+    assert account.per_minute(NOW + 120) == pytest.approx(36)
+    assert account.per_minute(NOW + 3600) == 60
+
+
+def test_places_are_learned_from_the_vendors_headers() -> None:
+    fleet, _ = make()
+    fleet.tell(TellProvider("openai", "t1", News.ANSWERED, learned={"maxConcurrent": 1}), None)
+    assert fleet.accounts["openai"].places() == 1
+
+    fleet.tell(TellProvider("openai", "t2", News.ANSWERED, learned={"maxConcurrent": 15}), None)
+    assert fleet.accounts["openai"].places() == 2

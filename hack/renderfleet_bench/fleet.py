@@ -24,8 +24,9 @@ import yaml
 from renderfleet_bench.children import Child
 from renderfleet_bench.load import AVATARS
 from renderfleet_bench.plane import SYSTEM_NAMESPACE, Plane
+from renderfleet_bench.proc import cpu_seconds_of_tree
 from renderfleet_client.errors import ApiError, NotFound
-from renderfleet_client.resources import NAMESPACES, RESOURCE_QUOTAS, SECRETS, Resource
+from renderfleet_client.resources import JOBS, NAMESPACES, RESOURCE_QUOTAS, SECRETS, Resource
 from renderfleet_cluster import programs
 from renderfleet_cluster.places import REPOSITORY
 from renderfleet_cluster.say import Trouble
@@ -58,6 +59,8 @@ class Fleet:
     database_url: str
     storage_url: str
     logs: Path
+    pids: dict[str, int]
+    """Of PostgreSQL and the object storage."""
     operator: Child | None = None
     starts: int = 0
     port: int = field(default_factory=free_port)
@@ -116,6 +119,11 @@ class Fleet:
         self.operator.check()
         return self.operator
 
+    def cpu_seconds(self) -> dict[str, float]:
+        """Processor time so far of everything that takes part, by name."""
+        pids = {**self.plane.pids(), **self.pids, "operator": self.running_operator().pid}
+        return {name: cpu_seconds_of_tree(pid) for name, pid in pids.items()}
+
     def check(self) -> None:
         """Raises Trouble when the operator has ended by itself."""
         self.running_operator()
@@ -146,7 +154,7 @@ class Fleet:
         }
         await self.plane.cluster.create(PROVIDERS, body)
 
-    async def add_tenant(self, name: str, *, concurrency: int = 10_000) -> None:
+    async def add_tenant(self, name: str, *, concurrency: int = 9_999) -> None:
         """A RenderTenant; returns when its namespace and its quota are there and counted."""
         body = {
             "apiVersion": meta.API_VERSION,
@@ -174,15 +182,20 @@ class Fleet:
             return False
         return "pods" in (quota.get("status", {}).get("used") or {})
 
-    async def finalizers_left(self, namespace: str) -> int:
-        """How many renders of a namespace are not archived yet."""
+    async def unsettled(self, namespace: str) -> int:
+        """How many renders of a namespace are not let go of yet, or how many of its Jobs have not ended."""
+        if jobs := (await self.plane.cluster.list(JOBS, namespace, field_selector="status.successful!=1")).items:
+            return len(jobs)
         items = (await self.plane.cluster.list(AVATARS, namespace)).items
         return sum(1 for item in items if meta.FINALIZER in (item["metadata"].get("finalizers") or ()))
 
     async def settle(self, namespace: str) -> float:
-        """Wait until every render of a namespace is archived and let go of; returns the seconds."""
+        """Wait until all Jobs of a namespace have ended and all its renders are archived and let go of; returns the seconds.
+
+        A render may be told its end before the Job controller has noticed the Job's: that tail belongs to the price.
+        """
         begin = time.monotonic()
-        while await self.finalizers_left(namespace):
+        while await self.unsettled(namespace):
             self.check()
             if time.monotonic() - begin > READY_WITHIN_SECONDS:
                 raise Trouble("renders are not archived", "see the operator's log")
@@ -215,7 +228,14 @@ async def running(plane: Plane, logs: Path) -> AsyncIterator[Fleet]:
             {"ROOT_ACCESS_KEY": STORAGE_USER, "ROOT_SECRET_KEY": STORAGE_PASSWORD},
         )
         stack.callback(storage.stop)
-        fleet = Fleet(plane=plane, database_url=database_url, storage_url=f"http://127.0.0.1:{port}", logs=logs)
+        assert server.process is not None
+        fleet = Fleet(
+            plane=plane,
+            database_url=database_url,
+            storage_url=f"http://127.0.0.1:{port}",
+            logs=logs,
+            pids={"postgres": server.process.pid, "storage": storage.pid},
+        )
         await _add_vendor_secret(plane)
         stack.push_async_callback(fleet.stop_operator)
         await fleet.start_operator()

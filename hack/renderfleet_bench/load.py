@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from renderfleet_client.cluster import Body, Cluster
-from renderfleet_client.errors import Gone, NotFound, Unavailable
+from renderfleet_client.errors import Gone, NotFound, QuotaNotReady, TooManyRequests, Unavailable
 from renderfleet_client.resources import JOBS, PODS, Resource
 from renderfleet_cluster.say import Trouble
 from renderfleet_crds import kinds, meta
@@ -242,11 +242,20 @@ def _why(seen: Body) -> str:
 
 
 async def create_all(cluster: Cluster, subject: Subject, names: Iterable[str], sent: dict[str, float]) -> None:
-    """POST them all, CONCURRENCY at a time; `sent` gets the moment before each request."""
+    """POST them all, CONCURRENCY at a time; `sent` gets the moment before the first try of each.
+
+    A quota that cannot be charged just now is asked again, as every client must: its object is written by many.
+    """
 
     async def create(name: str) -> None:
         sent[name] = time.monotonic()
-        await cluster.create(subject.resource, subject.body(name), subject.namespace)
+        while True:
+            try:
+                await cluster.create(subject.resource, subject.body(name), subject.namespace)
+            except (QuotaNotReady, TooManyRequests):
+                await asyncio.sleep(0.05)
+            else:
+                return
 
     await in_parallel(create, names)
 

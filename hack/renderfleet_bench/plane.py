@@ -24,7 +24,7 @@ from renderfleet_bench.children import Child
 from renderfleet_client.cluster import Cluster
 from renderfleet_client.errors import AlreadyExists, NotFound
 from renderfleet_client.resources import NAMESPACES, NODES, Resource
-from renderfleet_cluster import local, programs
+from renderfleet_cluster import local, programs, supervisor
 from renderfleet_cluster.places import REPOSITORY
 from renderfleet_cluster.say import Trouble
 from renderfleet_cluster.shape import ControllerFlags, Options, Shape, pool_labels
@@ -53,10 +53,16 @@ class Plane:
     audit: AuditLog
     operator_kubeconfig: Path
     scratch: Path
+    kwok: Child
 
     @property
     def flags(self) -> ControllerFlags:
         return self.shape.options.controller_flags
+
+    def pids(self) -> dict[str, int]:
+        """The plane's processes by name, kwok and the bench itself among them."""
+        known = {one.name: one.pid for one in supervisor.read(self.shape.processes_file) if one.name != "supervisor"}
+        return {**known, "kwok": self.kwok.pid, "bench": os.getpid()}
 
     def kubectl(self, *arguments: str, text: str | None = None) -> str:
         """Run kubectl as administrator and return what it printed."""
@@ -65,7 +71,7 @@ class Plane:
 
 def kubectl(shape: Shape, *arguments: str, text: str | None = None) -> str:
     """Run kubectl as administrator and return what it printed. Raises Trouble when it fails."""
-    command = [str(programs.KUBERNETES.path("kubectl")), "--kubeconfig", str(shape.kubeconfig), *arguments]
+    command = [str(programs.KUBECTL.path("kubectl")), "--kubeconfig", str(shape.kubeconfig), *arguments]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Trouble(
@@ -91,7 +97,14 @@ async def running(flags: ControllerFlags, scratch: Path) -> AsyncIterator[Plane]
             await _add_nodes(cluster)
             kubeconfig = await _install(shape, cluster, scratch)
             await _wait_for_nodes(cluster, kwok)
-            yield Plane(shape=shape, cluster=cluster, audit=audit, operator_kubeconfig=kubeconfig, scratch=scratch)
+            yield Plane(
+                shape=shape,
+                cluster=cluster,
+                audit=audit,
+                operator_kubeconfig=kubeconfig,
+                scratch=scratch,
+                kwok=kwok,
+            )
     finally:
         if kwok:
             kwok.stop()

@@ -35,3 +35,13 @@ def parse(status: str, stat: str) -> Cost:
         peak_rss_mib=int(sizes["VmHWM"].split()[0]) / 1024,
         cpu_seconds=(int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND,
     )
+
+
+def cpu_seconds_of_tree(pid: int) -> float:
+    """Processor time of a process and of its living children, such as a database server's; 0 when it is gone."""
+    try:
+        own = cost_of(pid).cpu_seconds
+        children = [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return own + sum(cpu_seconds_of_tree(child) for child in children)

@@ -179,6 +179,8 @@ class Run:
                 f"{1000 * found.cpu_seconds / found.renders:.1f} ms per render, {found.rss_mib:.0f} MiB at its peak",
             ),
         ]
+        title = f"Processor time per bare Job, per render ({key}); ratio by it: {found.ratio_by_cpu:.2f}"
+        self.report.sections[title] = found.cpu_rows()
         self._peak_rss_mib = max(self._peak_rss_mib, found.rss_mib)
         self._spent.append(found)
 

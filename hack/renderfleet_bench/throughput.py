@@ -68,6 +68,9 @@ class Alternation:
     settle_seconds: list[float] = field(default_factory=list)
     """From the last end to the last render archived and let go of."""
     rss_mib: float = 0.0
+    cpu_bare: dict[str, float] = field(default_factory=dict)
+    cpu_ours: dict[str, float] = field(default_factory=dict)
+    """Processor seconds of all rounds, by process."""
     pair_seconds: float = 0.0
     """How long the last pair took, with all cleaning up."""
 
@@ -86,6 +89,25 @@ class Alternation:
         settled = [one.count / (one.seconds + more) for one, more in zip(self.ours, self.settle_seconds, strict=True)]
         return ratio_of_medians(settled, [one.per_second for one in self.bare]).value
 
+    @property
+    def ratio_by_cpu(self) -> float:
+        """Processor time of a bare Job over that of a render, all processes together.
+
+        What the throughput's ratio comes to when both cores are busy with nothing else; other load disturbs it less.
+        """
+        return sum(self.cpu_bare.values()) / sum(self.cpu_ours.values())
+
+    def cpu_rows(self) -> list[tuple[str, str]]:
+        """Milliseconds per object by process: bare Job, render."""
+        bare, ours = (
+            {name: 1000 * seconds / self.renders for name, seconds in [*spent.items(), ("all", sum(spent.values()))]}
+            for spent in (self.cpu_bare, self.cpu_ours)
+        )
+        return [
+            (name, f"{bare.get(name, 0):.1f} ms, {ours[name]:.1f} ms")
+            for name in sorted(ours, key=lambda name: -ours[name])
+        ]
+
     def note(self) -> str:
         """The spread, for beside the ratio."""
         ratio = self.ratio
@@ -102,7 +124,10 @@ class Alternation:
             "ours": [vars(one) for one in self.ours],
             "ratioSettled": self.ratio_settled,
             "settleSeconds": self.settle_seconds,
+            "ratioByCpu": self.ratio_by_cpu,
             "cpuSeconds": self.cpu_seconds,
+            "cpuBare": self.cpu_bare,
+            "cpuOurs": self.cpu_ours,
             "writes": dict(self.writes),
             "events": self.events,
             "refused": self.refused,
@@ -133,7 +158,9 @@ async def alternate(
             break
         begin = loop.time()
         names = [f"n{size}-{number}-{each}" for each in range(size)]
+        before = fleet.cpu_seconds()
         batch = await run_batch(fleet.plane.cluster, BARE, names)
+        add(found.cpu_bare, before, fleet.cpu_seconds())
         found.bare.append(Round.of("bare Jobs", batch))
         line(found.bare[-1].text())
         await remove_all(fleet.plane.cluster, JOBS, BARE.namespace)
@@ -147,11 +174,12 @@ async def alternate(
 
 async def _measure_ours(fleet: Fleet, names: list[str], found: Alternation) -> None:
     operator = fleet.running_operator()
-    place, before = fleet.plane.audit.place(), operator.cost()
+    place, before, all_before = fleet.plane.audit.place(), operator.cost(), fleet.cpu_seconds()
     batch = await run_batch(fleet.plane.cluster, RENDERS, names, alive=fleet.check)
     found.ours.append(Round.of("RenderFleet", batch))
     found.settle_seconds.append(await fleet.settle(RENDERS.namespace))
     after = operator.cost()
+    add(found.cpu_ours, all_before, fleet.cpu_seconds())
     await asyncio.sleep(AUDIT_LAG_SECONDS)
     spent = written(fleet, place)
     found.cpu_seconds += after.cpu_seconds - before.cpu_seconds
@@ -159,6 +187,12 @@ async def _measure_ours(fleet: Fleet, names: list[str], found: Alternation) -> N
     found.writes += spent.by_what
     found.events += spent.events
     found.refused += spent.refused
+
+
+def add(total: dict[str, float], before: dict[str, float], after: dict[str, float]) -> None:
+    """Add the processor seconds between two looks to `total`, by process."""
+    for name, seconds in after.items():
+        total[name] = total.get(name, 0.0) + max(0.0, seconds - before.get(name, 0.0))
 
 
 def written(fleet: Fleet, place: int) -> Account:

@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from renderfleet_bench.restart import Restarted
-from renderfleet_bench.throughput import Alternation, Round
+from renderfleet_bench.throughput import Alternation, Round, add
 from renderfleet_bench.waiting import EtaFound, FairnessFound, Lives
 
 
@@ -105,3 +105,19 @@ def test_notes_say_how_much_was_measured():
     assert "10000 finished, 500 live" in restarted.note()
     assert "2 writes in all" in restarted.note()
     assert "2 of 3 renders" in EtaFound([0.1, 0.2], renders=3, told=2, said_seconds_p50=4.0).note()
+
+
+def test_processor_time_is_compared_over_all_processes():
+    found = Alternation(500, ours=[round_of("RenderFleet", 40.0, count=10)])
+    for before, after, total in (
+        ({"api": 1.0}, {"api": 1.3}, found.cpu_bare),
+        ({"api": 1.3, "operator": 2.0}, {"api": 1.7, "operator": 2.2}, found.cpu_ours),
+    ):
+        add(total, before, after)
+
+    assert found.ratio_by_cpu == pytest.approx(0.5)
+    assert found.cpu_rows() == [
+        ("all", "30.0 ms, 60.0 ms"),
+        ("api", "30.0 ms, 40.0 ms"),
+        ("operator", "0.0 ms, 20.0 ms"),
+    ]

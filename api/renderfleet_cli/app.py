@@ -191,7 +191,9 @@ def list_renders(
     provider: ProviderName = None,
     selector: Selector = None,
     everywhere: Everywhere = False,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="The newest so many.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="The newest so many; over REST 200.")
+    ] = None,
     output: Output = None,
 ) -> None:
     """Show all renders, newest first.
@@ -363,7 +365,7 @@ def cost(
         list[str] | None, typer.Option("--by", metavar="WHAT", help="tenant, kind or provider; may be repeated.")
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="Submitted within, as 24h or 30d.")
+        str | None, typer.Option("--since", metavar="TIME", help="Submitted within, as 24h; over REST 30d.")
     ] = None,
     selector: Selector = None,
     everywhere: Everywhere = False,

@@ -2,11 +2,15 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from renderfleet_cli.costs import WAYS, add_up, budgets_table, costs_table, seconds_of
 from renderfleet_cli.door import Target, Wanted, opened
 from renderfleet_cli.errors import Misused
 from renderfleet_cli.output import Form, print_document
+
+_RECENT: Final = "30d"
+"""Over REST, where the whole history is."""
 
 
 def cost(
@@ -27,6 +31,9 @@ def cost(
     except ValueError as unclear:
         raise Misused(f"--since {unclear}", "a number and m, h, d or w: 90m, 24h, 30d") from None
     with opened(target) as door:
+        if seconds is None and door.via == "rest":
+            seconds = seconds_of(_RECENT)
+            print(f"Of the last {_RECENT}; --since says another time.", file=sys.stderr)
         renders = door.renders(Wanted(selector=selector, everywhere=everywhere, since_seconds=seconds))
         tenants = door.tenants() if door.via == "cluster" else None
     sums = add_up(renders, ways, {one.namespace: one.name for one in tenants or ()})

@@ -1,12 +1,18 @@
 """`get` and `list`."""
 
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 from renderfleet_cli.door import Target, Wanted, find_all, opened
 from renderfleet_cli.errors import Misused
 from renderfleet_cli.output import Form, print_renders
 from renderfleet_cli.views import kind_called
 from renderfleet_crds.phases import Phase
+
+_NEWEST: Final = 200
+"""Over REST: what has left the cluster is listed too, and in the end that is far more than anybody reads."""
 
 
 def get(target: Target, names: Sequence[str], *, form: Form | None, everywhere: bool) -> None:
@@ -37,9 +43,13 @@ def list_renders(
         limit=limit,
     )
     with opened(target) as door:
+        if limit is None and door.via == "rest":
+            wanted = replace(wanted, limit=_NEWEST)
         found = door.renders(wanted)
         where = "" if everywhere else door.where
     print_renders(found, form, namespaces=everywhere, where=where)
+    if limit is None and len(found) == wanted.limit:
+        print(f"These are the newest {_NEWEST}; --limit N shows more.", file=sys.stderr)
 
 
 def kind_of(word: str | None) -> str | None:

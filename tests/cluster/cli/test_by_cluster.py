@@ -21,6 +21,7 @@ from renderfleet_cluster.places import REPOSITORY
 from renderfleet_crds import kinds, meta
 
 from .conftest import World
+from .wire_cutter import wire_to
 
 VOICE = ("submit", "voice", "--text", "Welcome aboard.", "--voice-id", "v1")
 DEAD = {"phase": "DeadLettered", "reason": "AttemptsExhausted", "run": 0, "finishedAt": "2026-11-24T00:00:00Z"}
@@ -157,10 +158,12 @@ def test_the_plugin_takes_the_flags_of_kubectl(run: CommandLine, world: World) -
 # watch
 
 
-def beside(*steps: Callable[[], Any]) -> threading.Thread:
-    """Do these one after the other, with a breath before each, beside the program that waits."""
+def beside(run: CommandLine, *steps: Callable[[], Any]) -> threading.Thread:
+    """Do these one after the other, with a breath before each, once the program has said something."""
+    run.has_spoken.clear()
 
     def work() -> None:
+        assert run.has_spoken.wait(30)
         for step in steps:
             time.sleep(0.4)
             step()
@@ -175,6 +178,7 @@ def test_watch_shows_each_change_until_all_is_over(run: CommandLine, world: Worl
     world.voice("two", {"phase": "Running", "reason": "Started", "progress": 10})
     hands = World(world.kubeconfig, world.namespace)
     other = beside(
+        run,
         lambda: hands.status("VoiceJob", "one", {"phase": "Running", "reason": "Started", "progress": 40}),
         lambda: hands.status("VoiceJob", "one", {"phase": "Succeeded", "reason": "MediaReady", "progress": 100}),
         lambda: hands.status("VoiceJob", "two", {"phase": "Failed", "reason": "Moderated", "message": "not this text"}),
@@ -200,6 +204,7 @@ def test_submit_and_wait(run: CommandLine, world: World) -> None:
         "sha256": "0" * 64,
     }
     other = beside(
+        run,
         lambda: None,
         lambda: hands.status(
             "VoiceJob", "greeting", {"phase": "Succeeded", "reason": "MediaReady", "outputs": [output]}
@@ -217,7 +222,7 @@ def test_submit_and_wait(run: CommandLine, world: World) -> None:
 def test_a_render_that_is_deleted_under_the_watch(run: CommandLine, world: World) -> None:
     world.voice("greeting")
     hands = World(world.kubeconfig, world.namespace)
-    other = beside(lambda: hands.delete(Resource.of(kinds.VOICE_JOB), "greeting"))
+    other = beside(run, lambda: hands.delete(Resource.of(kinds.VOICE_JOB), "greeting"))
 
     ran = run("watch", "greeting", "-n", world.namespace, "--timeout", "30")
     other.join()
@@ -225,6 +230,36 @@ def test_a_render_that_is_deleted_under_the_watch(run: CommandLine, world: World
 
     assert ran.code == 1
     assert "deleted" in ran.out
+
+
+def test_watch_goes_on_after_the_connection_broke(run: CommandLine, world: World, tmp_path: Path) -> None:
+    """What happened while nobody listened is not missed: after a break the list is read anew."""
+    world.voice("greeting")
+    hands = World(world.kubeconfig, world.namespace)
+    config = yaml.safe_load(world.kubeconfig.read_text())
+    (entry,) = [one["cluster"] for one in config["clusters"]]
+    with wire_to(entry["server"]) as wire:
+        entry |= {"server": wire.url, "insecure-skip-tls-verify": True}
+        entry.pop("certificate-authority-data", None)
+        entry.pop("certificate-authority", None)
+        file = tmp_path / "wired"
+        file.write_text(yaml.safe_dump(config))
+        other = beside(
+            run,
+            lambda: hands.status("VoiceJob", "greeting", {"phase": "Running", "reason": "Started", "progress": 20}),
+            wire.cut,
+            lambda: hands.status(
+                "VoiceJob", "greeting", {"phase": "Succeeded", "reason": "MediaReady", "progress": 100}
+            ),
+        )
+
+        ran = run("watch", "greeting", "-n", world.namespace, "--kubeconfig", str(file), "--timeout", "30")
+        other.join()
+        hands.close()
+
+    assert ran.code == 0, ran.err
+    assert wire.connections >= 2
+    assert ran.out.splitlines()[-1].endswith("Succeeded  100 %  MediaReady")
 
 
 def test_watching_can_be_given_up(run: CommandLine, world: World) -> None:

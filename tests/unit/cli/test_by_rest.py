@@ -67,12 +67,15 @@ def test_list_and_get(run: CommandLine, api: Api) -> None:
     assert [one["name"] for one in json.loads(run("list", "-o", "json").out)["items"]] == ["welcome", "older"]
 
 
-def test_all_pages_are_read(run: CommandLine, api: Api) -> None:
+def test_pages_are_read_as_far_as_was_asked_for(run: CommandLine, api: Api) -> None:
     for number in range(450):
         api.add(name=f"n-{number:03}")
 
-    assert len(run("list", "-o", "name").out.splitlines()) == 450
+    assert len(run("list", "-o", "name", "--limit", "1000").out.splitlines()) == 450
     assert len(run("list", "-o", "name", "--limit", "210").out.splitlines()) == 210
+    plain = run("list", "-o", "name")
+    assert len(plain.out.splitlines()) == 200, "nobody reads the history of years by accident"
+    assert "--limit N shows more" in plain.err
     assert run("get", "n-000", "-o", "name").code == 0, "a name is found on the last page"
 
 

@@ -1,5 +1,6 @@
 """Where all parts of the API meet."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,11 +17,12 @@ from renderfleet_store.media import MediaStore, StorageSettings
 from renderfleet_store.mirror import Mirror
 
 from . import problems
+from .janitor import keep_clean
 from .keys import KeyRing
 from .limits import Limits
 from .pages import routes as pages
 from .parts import Parts
-from .routes import admin, avatars, events, health, jobs, uploads, videos, voice, webhooks
+from .routes import admin, avatars, bulk, events, health, jobs, uploads, videos, voice, webhooks
 from .settings import ApiSettings
 from .streams import Hub
 from .trace import TraceMiddleware
@@ -48,7 +50,7 @@ def create_app(settings: ApiSettings, storage: StorageSettings, *, cluster: Clus
 
     app = FastAPI(title="RenderFleet", version="v1alpha1", description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
     problems.install(app)
-    for routes in (avatars, voice, videos, jobs, events, uploads, webhooks, admin, health):
+    for routes in (avatars, voice, videos, bulk, jobs, events, uploads, webhooks, admin, health):
         app.include_router(routes.router)
     pages.install(app)
     app.add_middleware(MeasureMiddleware)
@@ -71,6 +73,8 @@ async def _make_parts(
     hub = Hub(primary, settings.database_direct_url or settings.database_url)
     await hub.start()
     stack.push_async_callback(hub.close)
+    cleaning = asyncio.create_task(keep_clean(primary, settings))
+    stack.callback(cleaning.cancel)
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
     return Parts(
         settings=settings,

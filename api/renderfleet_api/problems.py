@@ -93,8 +93,8 @@ class Problem(Exception):
         if retry_after_seconds is not None:
             self.headers["Retry-After"] = str(max(1, round(retry_after_seconds)))
 
-    def body(self, instance: str | None = None) -> dict[str, Any]:
-        """The JSON that is sent."""
+    def told(self, instance: str | None = None) -> ProblemBody:
+        """The problem as its reader gets it."""
         return ProblemBody(
             title=self.title,
             status=self.status,
@@ -106,7 +106,11 @@ class Problem(Exception):
             job_id=self.job_id,
             trace_id=trace_id(),
             errors=self.errors or None,
-        ).model_dump(by_alias=True, exclude_none=True)
+        )
+
+    def body(self, instance: str | None = None) -> dict[str, Any]:
+        """The JSON that is sent."""
+        return self.told(instance).model_dump(by_alias=True, exclude_none=True)
 
 
 class Unauthenticated(Problem):
@@ -251,7 +255,7 @@ def install(app: FastAPI) -> None:
     """Let every error leave as problem details."""
 
     async def on_problem(request: Request, error: Exception) -> JSONResponse:
-        return answer(_problem_of(error), request)
+        return answer(problem_of(error), request)
 
     for kind in (
         Problem,
@@ -265,7 +269,8 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, on_problem)
 
 
-def _problem_of(error: Exception) -> Problem:
+def problem_of(error: Exception) -> Problem:
+    """What any error means to our caller; what is not known is logged and told as an internal one."""
     match error:
         case Problem():
             return error

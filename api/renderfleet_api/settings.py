@@ -51,6 +51,8 @@ class ApiSettings(BaseSettings):
     idempotency_days: Annotated[int, Field(ge=1)] = 7
     event_days: Annotated[int, Field(ge=1)] = 14
     """How long events can be resumed from."""
+    outbox_days: Annotated[int, Field(ge=1)] = 30
+    """How long webhook events can be sent again, and their deliveries looked at."""
     log_level: str = "info"
 
 

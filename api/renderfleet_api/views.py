@@ -154,6 +154,20 @@ class Job(View):
     links: JobLinks
 
 
+class Estimate(View):
+    """What a request would do; nothing was made."""
+
+    dry_run: bool = True
+    kind: str
+    spec: dict[str, Any]
+    """As the cluster would store it, defaults included: the request is valid."""
+    cost: CostView
+    usage: dict[str, int]
+    """What the vendor would probably count, by its units."""
+    start_seconds: int | None = None
+    """From now to the start, roughly; absent when nobody can say."""
+
+
 class Avatar(View):
     """A saved face."""
 

@@ -4,15 +4,14 @@ import uuid
 from pathlib import PurePosixPath
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from sqlalchemy import RowMapping
 
 from renderfleet_api.auth import Reader, Writer
 from renderfleet_api.parts import Use
 from renderfleet_api.problems import LimitReached, NotFound, Refused, invalid_field, responses
 from renderfleet_api.schemas import AvatarChange, AvatarPreviewRequest, AvatarSave
-from renderfleet_api.submit import Wish
-from renderfleet_api.views import Avatar, Job, Page, page_of, place_of
+from renderfleet_api.views import Avatar, Estimate, Job, Page, page_of, place_of
 from renderfleet_crds import meta
 from renderfleet_crds.kinds import AVATAR_RENDER
 from renderfleet_crds.phases import Phase
@@ -20,17 +19,7 @@ from renderfleet_store import avatars
 from renderfleet_store.documents import output_named
 from renderfleet_store.engine import transaction
 
-from .common import (
-    Cursor,
-    IdempotencyKey,
-    Limit,
-    Prefer,
-    Show,
-    find_job,
-    own_key,
-    submit,
-    wish_digest,
-)
+from .common import Cursor, How, Limit, Show, find_job, submit
 
 router = APIRouter(tags=["avatars"])
 _IDS = uuid.UUID("5a0a1f52-0a0b-5d77-8f3e-52464156aaaa")
@@ -38,23 +27,10 @@ _IDS = uuid.UUID("5a0a1f52-0a0b-5d77-8f3e-52464156aaaa")
 
 @router.post("/avatars/previews", status_code=202, responses=responses(Refused, LimitReached))
 async def preview_avatar(
-    *,
-    body: AvatarPreviewRequest,
-    request: Request,
-    response: Response,
-    caller: Writer,
-    parts: Use,
-    show: Show,
-    idempotency_key: IdempotencyKey = None,
-    prefer: Prefer = None,
-) -> Job:
+    *, body: AvatarPreviewRequest, response: Response, caller: Writer, parts: Use, show: Show, ask: How
+) -> Job | Estimate:
     """Ask for pictures of a face. They appear as the job's outputs `image-1`, `image-2` …"""
-    own_key(caller, "baseImageKey", body.base_image_key)
-    digest = wish_digest(request, body.model_dump(mode="json"))
-    wish = Wish(AVATAR_RENDER, body.spec(), body.name, dict(body.labels), digest)
-    return await submit(
-        parts=parts, caller=caller, show=show, wish=wish, key=idempotency_key, prefer=prefer, response=response
-    )
+    return await submit(parts=parts, caller=caller, show=show, body=body, ask=ask, response=response)
 
 
 @router.post("/avatars", status_code=201, responses=responses(NotFound, Refused))

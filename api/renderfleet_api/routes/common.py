@@ -3,17 +3,20 @@
 import asyncio
 import math
 import re
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import Depends, Header, Query, Request, Response
+from fastapi import Depends, Header, Query, Response
 from sqlalchemy import RowMapping
 
 from renderfleet_api.auth import Reader, TenantCaller
+from renderfleet_api.estimates import estimate
 from renderfleet_api.parts import Parts, Use
-from renderfleet_api.problems import NotFound, invalid_field
+from renderfleet_api.problems import NotFound
 from renderfleet_api.schemas import JobId
-from renderfleet_api.submit import Accepted, Submitter, Wish, is_over, request_digest
-from renderfleet_api.views import Job, Presenter, Row
+from renderfleet_api.submit import Accepted, Submitter, is_over
+from renderfleet_api.views import Estimate, Job, Presenter, Row
+from renderfleet_api.wishes import RenderRequest, wish_for
 from renderfleet_store import jobs
 from renderfleet_store.engine import transaction
 
@@ -33,6 +36,27 @@ Prefer = Annotated[
     Header(description="`wait=n`: answer when the job is over, or after n seconds (at most 60). RFC 7240."),
 ]
 MAX_WAIT_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """How a render is asked for, besides what."""
+
+    key: str | None = None
+    prefer: str | None = None
+    dry_run: bool = False
+
+
+def how_asked(
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+    dry_run: Annotated[bool, Query(alias="dryRun", description="Check and estimate only; make nothing")] = False,
+) -> Ask:
+    """Headers and query of a submit."""
+    return Ask(idempotency_key, prefer, dry_run)
+
+
+How = Annotated[Ask, Depends(how_asked)]
 
 
 def presenter(parts: Use) -> Presenter:
@@ -60,21 +84,10 @@ async def find_job(parts: Parts, caller: TenantCaller, job_id: str) -> RowMappin
     return row
 
 
-def own_key(caller: TenantCaller, field: str, key: str | None) -> None:
-    """Raises InvalidRequest when a storage key is not of the caller's own media."""
-    if key is not None and (not key.startswith(f"media/{caller.namespace}/") or ".." in key.split("/")):
-        raise invalid_field(field, f"must begin with media/{caller.namespace}/")
-
-
 def wait_seconds(prefer: str | None) -> float | None:
     """How long the caller would wait for the end; None when it did not ask to."""
     found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", prefer or "", re.IGNORECASE)
     return float(min(int(found[1]), MAX_WAIT_SECONDS)) if found else None
-
-
-def wish_digest(request: Request, body: Any) -> bytes:
-    """What an Idempotency-Key stands for: the route and the body."""
-    return request_digest(f"{request.method} {request.url.path}", body)
 
 
 async def submit(
@@ -82,18 +95,25 @@ async def submit(
     parts: Parts,
     caller: TenantCaller,
     show: Presenter,
-    wish: Wish,
-    key: str | None,
-    prefer: str | None,
+    body: RenderRequest,
+    ask: Ask,
     response: Response,
-) -> Job:
-    """Make the render and answer 202 with its place; with `Prefer: wait`, 200 when it is over in time."""
-    accepted: Accepted = await Submitter(parts, caller).submit(wish, key)
+) -> Job | Estimate:
+    """Make the render and answer 202 with its place; with `Prefer: wait`, 200 when it is over in time.
+
+    As a dry run, 200 and an estimate, and nothing is made.
+    """
+    wish = await wish_for(body, caller, parts)
+    submitter = Submitter(parts, caller)
+    if ask.dry_run:
+        response.status_code = 200
+        return await estimate(parts, wish.kind, await submitter.rehearse(wish))
+    accepted: Accepted = await submitter.submit(wish, ask.key)
     row: Row = accepted.row
     response.status_code = 202
     if accepted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
-    patience = wait_seconds(prefer)
+    patience = wait_seconds(ask.prefer)
     if patience is not None:
         row = await await_end(parts, row, patience)
         response.headers["Preference-Applied"] = f"wait={math.floor(patience)}"

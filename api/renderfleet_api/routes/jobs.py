@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 
 from renderfleet_api.auth import Reader, Writer
 from renderfleet_api.parts import Use
@@ -51,10 +51,16 @@ async def list_jobs(
     return Page[Job](**page_of(rows, limit, "uid", show.job))
 
 
-@router.get("/jobs/{job_id}", responses=responses(NotFound))
-async def get_job(row: FoundJob, show: Show, response: Response) -> Job:
-    """One job as it is now, with fresh links to its media."""
-    response.headers["Cache-Control"] = "private, no-store"
+@router.get("/jobs/{job_id}", response_model=Job, responses={304: {"description": "Unchanged"}, **responses(NotFound)})
+async def get_job(
+    row: FoundJob, show: Show, response: Response, if_none_match: Annotated[str | None, Header()] = None
+) -> Any:
+    """One job as it is now, with fresh links to its media; 304 when nothing has changed since the ETag."""
+    tag = f'W/"{row["resource_version"]}{"-gone" if row["deleted_at"] else ""}"'
+    headers = {"Cache-Control": "private, no-cache", "ETag": tag}
+    if if_none_match and tag in {one.strip() for one in if_none_match.split(",")}:
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
     return show.job(row)
 
 

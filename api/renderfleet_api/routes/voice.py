@@ -1,40 +1,26 @@
 """Speech from a text or a prompt."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
 from renderfleet_api.auth import Reader, Writer
 from renderfleet_api.parts import Use
 from renderfleet_api.problems import LimitReached, Refused, responses
 from renderfleet_api.schemas import VoiceRequest
-from renderfleet_api.submit import Wish
-from renderfleet_api.views import Job, Page, Recording, page_of, place_of
-from renderfleet_crds.kinds import VOICE_JOB
+from renderfleet_api.views import Estimate, Job, Page, Recording, page_of, place_of
 from renderfleet_store import jobs
 from renderfleet_store.engine import transaction
 
-from .common import Cursor, IdempotencyKey, Limit, Prefer, Show, submit, wish_digest
+from .common import Cursor, How, Limit, Show, submit
 
 router = APIRouter(tags=["voice"])
 
 
 @router.post("/voice", status_code=202, responses=responses(Refused, LimitReached))
 async def create_voice(
-    *,
-    body: VoiceRequest,
-    request: Request,
-    response: Response,
-    caller: Writer,
-    parts: Use,
-    show: Show,
-    idempotency_key: IdempotencyKey = None,
-    prefer: Prefer = None,
-) -> Job:
+    *, body: VoiceRequest, response: Response, caller: Writer, parts: Use, show: Show, ask: How
+) -> Job | Estimate:
     """Ask for speech: of `text` as it stands, or of a script written from `prompt`."""
-    digest = wish_digest(request, body.model_dump(mode="json"))
-    wish = Wish(VOICE_JOB, body.spec(), body.name, dict(body.labels), digest)
-    return await submit(
-        parts=parts, caller=caller, show=show, wish=wish, key=idempotency_key, prefer=prefer, response=response
-    )
+    return await submit(parts=parts, caller=caller, show=show, body=body, ask=ask, response=response)
 
 
 @router.get("/voice", responses=responses())

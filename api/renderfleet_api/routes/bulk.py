@@ -1,0 +1,84 @@
+"""Many renders by one request: each item stands for itself, and one that is refused does not touch the others."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import Field, ValidationError
+
+from renderfleet_api import problems
+from renderfleet_api.auth import TenantCaller, Writer
+from renderfleet_api.parts import Parts, Use
+from renderfleet_api.problems import ProblemBody, invalid_field, invalid_request, responses
+from renderfleet_api.schemas import Body
+from renderfleet_api.submit import Submitter
+from renderfleet_api.views import Job, View
+from renderfleet_api.wishes import REQUESTS, wish_for
+
+from .common import IdempotencyKey, Show
+
+router = APIRouter(tags=["jobs"])
+MOST_ITEMS = 100
+_AT_ONCE = 8
+
+
+class BulkRequest(Body):
+    """Renders to be made."""
+
+    items: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_ITEMS)]
+    """Each is `kind` (AvatarRender, VoiceJob or VideoRender) and the fields of that kind's own route."""
+
+
+class BulkResult(View):
+    """What became of one item: a job, or a problem."""
+
+    status: int
+    """As its own route would have answered."""
+    job: Job | None = None
+    problem: ProblemBody | None = None
+
+
+class BulkAnswer(View):
+    """One result for each item, in their order."""
+
+    accepted: int
+    results: list[BulkResult]
+
+
+@router.post("/jobs/bulk", responses=responses())
+async def submit_many(
+    *,
+    body: BulkRequest,
+    request: Request,
+    caller: Writer,
+    parts: Use,
+    show: Show,
+    idempotency_key: IdempotencyKey = None,
+) -> BulkAnswer:
+    """Make many renders. With an Idempotency-Key, the same list may be sent again: what was made is not made twice."""
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(place: int, item: dict[str, Any]) -> BulkResult:
+        key = f"{idempotency_key}/{place}" if idempotency_key else None
+        async with gate:
+            try:
+                return BulkResult(status=202, job=show.job(await _submit(item, key, caller, parts)))
+            except Exception as failed:
+                problem = problems.problem_of(failed)
+                return BulkResult(status=problem.status, problem=problem.told(request.url.path))
+
+    results = await asyncio.gather(*(one(place, item) for place, item in enumerate(body.items)))
+    return BulkAnswer(accepted=sum(one.job is not None for one in results), results=list(results))
+
+
+async def _submit(item: dict[str, Any], key: str | None, caller: TenantCaller, parts: Parts) -> Any:
+    fields = dict(item)
+    model = REQUESTS.get(str(fields.pop("kind", "")))
+    if model is None:
+        raise invalid_field("kind", f"must be one of {', '.join(REQUESTS)}")
+    try:
+        wanted = model.model_validate(fields)
+    except ValidationError as broken:
+        raise invalid_request(broken) from broken
+    wish = await wish_for(wanted, caller, parts)
+    return (await Submitter(parts, caller).submit(wish, key)).row

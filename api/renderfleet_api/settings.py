@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ApiSettings(BaseSettings):
     """Settings of the API process; secrets have no default."""
 
-    model_config = SettingsConfigDict(env_prefix="RENDERFLEET_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="RENDERFLEET_", frozen=True, use_attribute_docstrings=True)
 
     database_url: str
     """Primary, perhaps through PgBouncer in transaction mode: `postgresql+psycopg://user:password@host/database`."""
@@ -59,7 +59,7 @@ class ApiSettings(BaseSettings):
 class CourierSettings(BaseSettings):
     """Settings of the process that delivers webhooks."""
 
-    model_config = SettingsConfigDict(env_prefix="RENDERFLEET_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="RENDERFLEET_", frozen=True, use_attribute_docstrings=True)
 
     database_url: str
     """As for the API."""

@@ -34,7 +34,9 @@ class MediaUnavailable(Exception):
 class StorageSettings(BaseSettings):
     """Where media live. Read from RENDERFLEET_S3_* and RENDERFLEET_CDN_*."""
 
-    model_config = SettingsConfigDict(env_prefix="RENDERFLEET_", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="RENDERFLEET_", frozen=True, populate_by_name=True, use_attribute_docstrings=True
+    )
 
     s3_endpoint: str | None = None
     """As the servers and runners reach it. Unset: AWS, by region."""

@@ -92,6 +92,7 @@ def deploy(tools: Tools, provider: Provider, *, values: Mapping[str, str] | None
         (DEMO_NAMESPACE, "standin"),
         (SYSTEM_NAMESPACE, f"{RELEASE}-api"),
         (SYSTEM_NAMESPACE, f"{RELEASE}-operator"),
+        (SYSTEM_NAMESPACE, f"{RELEASE}-courier"),
     ):
         with step(f"waiting for {name}", usual_seconds=10):
             tools.kubectl("-n", namespace, "rollout", "status", f"deployment/{name}", "--timeout=180s")

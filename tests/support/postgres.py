@@ -101,6 +101,65 @@ class Postgres:
 
 
 @contextmanager
+def replica_of(primary: Postgres) -> Iterator[Postgres]:
+    """A hot standby that follows `primary` by streaming replication."""
+    home = Path(tempfile.mkdtemp(prefix="renderfleet-pg-"))
+    if primary.user:
+        owner = pwd.getpwnam(primary.user)
+        os.chown(home, owner.pw_uid, owner.pw_gid)
+    standby = Postgres(primary.binaries, home / "data", _free_port(), primary.user)
+    copy = [str(primary.binaries / "pg_basebackup"), "-D", str(standby.data), "-d", primary.dsn(), "-R", "-X", "stream"]
+    try:
+        subprocess.run(primary.as_user(*copy, "--checkpoint=fast"), check=True, capture_output=True)
+        standby.start()
+        yield standby
+    finally:
+        standby.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def pgbouncer_before(server: Postgres, *, pool: int = 2) -> Iterator[str]:
+    """PgBouncer in transaction mode with `pool` server connections; gives `host:port`."""
+    home = Path(tempfile.mkdtemp(prefix="renderfleet-pgbouncer-"))
+    port = _free_port()
+    (home / "users.txt").write_text('"renderfleet" ""\n')
+    (home / "pgbouncer.ini").write_text(
+        f"[databases]\n* = host=127.0.0.1 port={server.port} user=renderfleet\n[pgbouncer]\n"
+        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\n"
+        f"auth_file = {home}/users.txt\npool_mode = transaction\ndefault_pool_size = {pool}\nmax_client_conn = 500\n"
+        "ignore_startup_parameters = extra_float_digits\n"
+    )
+    if server.user:
+        owner = pwd.getpwnam(server.user)
+        for path in (home, *home.iterdir()):
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+    binary = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin") or "pgbouncer"
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(
+            server.as_user(binary, str(home / "pgbouncer.ini")), stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        _await_port(port, process, home / "log")
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=START_SECONDS)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _await_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(log.read_text()[-2000:])
+        time.sleep(0.05)
+
+
+@contextmanager
 def postgres_server() -> Iterator[Postgres]:
     """A new, empty server. Raises RuntimeError, naming the package, where there is no PostgreSQL."""
     binaries = _binaries()

@@ -23,8 +23,9 @@ import structlog
 
 from renderfleet_client.cluster import Cluster
 from renderfleet_client.errors import NotFound
-from renderfleet_client.resources import JOBS, PODS
+from renderfleet_client.resources import EVENTS, JOBS, PODS
 from renderfleet_crds.avatar_render import AvatarRenderSpec
+from renderfleet_crds.conditions import Reason
 from renderfleet_crds.contract import Charged, Stage
 from renderfleet_crds.phases import Phase
 from renderfleet_crds.render import RenderSpec
@@ -39,7 +40,9 @@ from .cache import Cache, Key, PodEnd
 from .children.job import is_ours
 from .children.task import correlation
 from .clock import Clock, chance_of
+from .decide.lifecycle import POD_REFUSED, TAKEN_BACK
 from .decide.observed import NO_RUNNER, Dependency, Observed, Policy, Runner, RunnerSeen
+from .decide.retries import NO_POD
 from .decide.video import needs
 from .decide.view import Body, Render
 from .errors import NotYet
@@ -167,7 +170,11 @@ class Observer:
         if finished is None:
             if "deletionTimestamp" in job["metadata"]:
                 return RunnerSeen(Runner.STOPPING, since=since)
-            return RunnerSeen(Runner.STARTING if _has_no_pod(job) else Runner.WORKING, since=since)
+            if not _has_no_pod(job):
+                return RunnerSeen(Runner.WORKING, since=since)
+            if self.clock.now() - since < self.policy.pod_patience_seconds:
+                return RunnerSeen(Runner.STARTING, since=since)
+            return await self._why_no_pod(job, since)
         if not ends:
             ends = await self._live_pod_ends(job)
         for end in reversed(ends):
@@ -195,7 +202,22 @@ class Observer:
             self.cache.put_pod(pod)
         return self.cache.pod_ends(about["uid"])
 
+    async def _why_no_pod(self, job: Body, since: float) -> RunnerSeen:
+        """A Job that gets no pod, and what its controller says about it."""
+        about = job["metadata"]
+        listed = await self.cluster.list(
+            EVENTS, about["namespace"], field_selector=f"involvedObject.uid={about['uid']},reason=FailedCreate"
+        )
+        said = str(listed.items[-1].get("message") or "") if listed.items else ""
+        code = POD_REFUSED if said and "exceeded quota" not in said else NO_POD
+        return RunnerSeen(Runner.STARTING, since=since, code=code, detail=said[:500])
+
     async def _without_job(self, render: Render, stage: Stage, number: int, prefix: str) -> RunnerSeen:
+        if (reason := render.status.get("reason")) in TAKEN_BACK:
+            code = NO_POD if reason == Reason.QUOTA_EXHAUSTED else POD_REFUSED
+            return await self._witness(
+                render, stage, number, prefix, code=code, detail=str(render.status.get("message"))
+            )
         ending = render.is_deleting or bool(render.spec.get("cancel")) or self._run_is_over(render)
         claim = await self._read(self.records.claim(prefix))
         if claim is None and not ending and prefix not in self._silent_since:

@@ -44,7 +44,7 @@ class ReportBudget:
     clock: Clock
     queue: WorkQueue
     per_second: float = 10.0
-    every_seconds: float = 15.0
+    every_seconds: float = 3.0
     _tokens: float = 0.0
     _at: float = 0.0
     _told: OrderedDict[Key, float] = field(default_factory=OrderedDict)

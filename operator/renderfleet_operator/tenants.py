@@ -4,7 +4,7 @@ Everything is compared with what is there before it is written, so looking again
 written when spec.concurrency changes and not otherwise: an edit of the quota itself stays.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -38,6 +38,7 @@ Body = dict[str, Any]
 TENANTS = Resource.of(RENDER_TENANT)
 STATUS_EVERY_SECONDS = 5.0
 AGAIN_SECONDS = 600.0
+NUDGE_SECONDS = 8.0
 
 
 @dataclass(slots=True)
@@ -48,6 +49,7 @@ class Tenants:
     cache: Cache
     fleet: Fleet
     clock: Clock
+    _uncounted_since: dict[str, float] = field(default_factory=dict)
 
     async def reconcile(self, name: str) -> float | None:
         """Bring one tenant into shape; comes back with the seconds after which to look again, None when it is gone."""
@@ -107,10 +109,25 @@ class Tenants:
         if not children.covers(present, wanted):
             self.cache.put_quota(await self.cluster.patch(RESOURCE_QUOTAS, meta.QUOTA_NAME, wanted, namespace))
         counted = (present.get("status") or {}).get("used") or {}
-        if any(name not in counted for name in present["spec"]["hard"]):
-            # Until its controller has counted, the quota refuses everything: "ready" would be a lie. Counting kinds
-            # that are new to the cluster begins within half a minute.
+        uncounted = [name for name in present["spec"]["hard"] if name not in counted]
+        if uncounted:
+            await self._nudge(namespace, uncounted)
+            # Until its controller has counted, the quota refuses everything: "ready" would be a lie.
             raise NotYet(f"the quota of {namespace} is not computed yet", QUOTA_NOT_READY_PAUSE_SECONDS)
+
+    async def _nudge(self, namespace: str, uncounted: list[str]) -> None:
+        """Have the quota controller look at a quota again.
+
+        It learns of kinds that are new to the cluster within half a minute, but then looks at quotas that name them only
+        every five, or when their spec changes. So the spec loses what was not counted, and the next look puts it back.
+        """
+        now = self.clock.monotonic()
+        since = self._uncounted_since.setdefault(namespace, now)
+        if now - since < NUDGE_SECONDS:
+            return
+        self._uncounted_since[namespace] = now
+        patch = {"spec": {"hard": dict.fromkeys(uncounted)}}
+        self.cache.put_quota(await self.cluster.patch(RESOURCE_QUOTAS, meta.QUOTA_NAME, patch, namespace))
 
     async def _get(self, resource: Resource, name: str, namespace: str | None = None) -> Body | None:
         try:

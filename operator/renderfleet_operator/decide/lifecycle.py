@@ -55,6 +55,11 @@ from .view import Body, Render, kept
 
 RULES: Mapping[str, Rules] = {"AvatarRender": avatar.RULES, "VoiceJob": voice.RULES, "VideoRender": video.RULES}
 
+TAKEN_BACK = frozenset({Reason.QUOTA_EXHAUSTED, Reason.RECONCILE_FAILED})
+"""Reasons, in a phase at work, that say that the open attempt's Job is being taken back."""
+POD_REFUSED = "PodRefused"
+"""Code of a Job whose pod is refused for another reason than the quota."""
+
 _REDRIVABLE = frozenset({Phase.FAILED, Phase.DEAD_LETTERED, Phase.CANCELLED, Phase.ABORTED, Phase.HELD})
 _ACCEPTED: Mapping[ConditionType, Word] = {ConditionType.PROVIDER_ACCEPTED: "True"}
 _STORED: Mapping[ConditionType, Word] = {ConditionType.MEDIA_STORED: "True"}
@@ -453,10 +458,7 @@ def _running(render: Render, seen: Observed) -> list[Action]:
         case Runner.ABSENT:
             return [CreateJob(stage, render.attempt), LookAgain(30)]
         case Runner.STARTING:
-            left = runner.since + seen.policy.pod_patience_seconds - seen.now
-            if left > 0:
-                return [LookAgain(left + 0.1)]
-            return [StopJob("no pod could be made for it"), LookAgain(5)]
+            return _without_pod(render, seen)
         case Runner.WORKING:
             return _progress(render, seen)
         case Runner.STOPPING:
@@ -496,6 +498,22 @@ def _running(render: Render, seen: Observed) -> list[Action]:
             assert_never(unknown)
 
 
+def _without_pod(render: Render, seen: Observed) -> list[Action]:
+    """Its Job gets no pod: say so, then take the Job back, so that the render waits in our queue and not in the Job's.
+
+    The reason is written first: it tells whoever finds the Job gone that the attempt is over, not yet to come.
+    """
+    runner = seen.runner
+    left = runner.since + seen.policy.pod_patience_seconds - seen.now
+    if left > 0:
+        return [LookAgain(left + 0.1)]
+    if render.status.get("reason") in TAKEN_BACK:
+        return [StopJob("no pod could be made for it"), LookAgain(5)]
+    reason = Reason.RECONCILE_FAILED if runner.code == POD_REFUSED else Reason.QUOTA_EXHAUSTED
+    message = runner.detail or "the namespace's quota has no room for its pod"
+    return [WriteStatus(report(render, seen.now, render.phase or Phase.RUNNING, reason, message))]
+
+
 def _requeue(render: Render, seen: Observed, reason: Reason, message: str) -> WriteStatus:
     """Back into the queue, the open attempt forgotten: its Job never existed, so its number is used again."""
     attempts = [one for one in render.attempts if one.get("endedAt")]
@@ -522,11 +540,18 @@ def _progress(render: Render, seen: Observed) -> list[Action]:
     told = int(render.status.get("progress") or 0)
     every = seen.policy.progress_every_seconds
     again = LookAgain(min(every, _until_deadline(render, seen)))
-    if elapsed < every or guess < told + 5:
+    if (elapsed < every or guess < told + 5) and render.status.get("reason") not in TAKEN_BACK:
         return [again]
     return [
         WriteStatus(
-            report(render, seen.now, render.phase or Phase.RUNNING, Reason.STARTED, _message(render), progress=guess)
+            report(
+                render,
+                seen.now,
+                render.phase or Phase.RUNNING,
+                Reason.STARTED,
+                f"{render.stage}: attempt {render.attempt}",
+                progress=max(guess, told),
+            )
         ),
         again,
     ]

@@ -9,7 +9,8 @@ internal         as transient                                                   
 throttled        back into the queue; the provider slows down                     no
 credential       back into the queue; the provider is held until a person acts    no
 money            as credential                                                    no
-disrupted        again at once; after the second time in a row with a pause       no
+disrupted        again at once; after the second time in a row with a pause;      no
+                 back into the queue when the quota had no room for its pod
 unknown_outcome  provider.onUnknownOutcome: hold -> Held; fail -> Failed; retry -> as transient
 
 The pause is drawn evenly from 0 to a bound that doubles with each counted attempt ("full jitter"); the vendor's
@@ -27,13 +28,16 @@ from renderfleet_crds.phases import Phase
 from .actions import News
 from .view import COUNTED, Body, Render
 
+NO_POD = "NoPod"
+"""Code of an attempt whose Job was taken back because the quota had no room for its pod."""
+
 LOST_RUNNERS: Mapping[str, ErrorCategory] = {
     "OOMKilled": ErrorCategory.INTERNAL,
     "DeadlineExceeded": ErrorCategory.TRANSIENT,
     "Evicted": ErrorCategory.DISRUPTED,
     "Disrupted": ErrorCategory.DISRUPTED,
     "JobGone": ErrorCategory.DISRUPTED,
-    "NoPod": ErrorCategory.DISRUPTED,
+    NO_POD: ErrorCategory.DISRUPTED,
 }
 """What a runner's end means when it left no result and cannot have paid; anything else is our own defect."""
 
@@ -90,6 +94,8 @@ def verdict(
             return _unspent(stage, Reason.PROVIDER_THROTTLED, said, 0.0)
         case ErrorCategory.CREDENTIAL | ErrorCategory.MONEY:
             return _unspent(stage, Reason.PROVIDER_HELD, said, 0.0)
+        case ErrorCategory.DISRUPTED if failure.code == NO_POD:
+            return _unspent(stage, Reason.QUOTA_EXHAUSTED, said, 0.0)
         case ErrorCategory.DISRUPTED:
             pause = _bound(render, _in_a_row(render, stage, ErrorCategory.DISRUPTED) - 1) * chance
             return _unspent(stage, Reason.BACKING_OFF, said, pause)
@@ -155,8 +161,8 @@ def _again(render: Render, stage: Stage, failure: Failure, chance: float) -> Ver
 
 def _unspent(stage: Stage, reason: Reason, said: str, pause: float) -> Verdict:
     """Try again without having used an attempt. The vendor's part of a video is done: that one cannot queue again."""
-    if pause or reason is Reason.BACKING_OFF or stage is Stage.FINALIZE:
-        return Verdict(Phase.RETRYING, Reason.BACKING_OFF, said, pause)
+    if stage is Stage.FINALIZE or reason is Reason.BACKING_OFF:
+        return Verdict(Phase.RETRYING, reason, said, pause)
     return Verdict(Phase.QUEUED, reason, said)
 
 

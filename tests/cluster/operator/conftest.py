@@ -113,11 +113,11 @@ class Fleet:
             tenant = await self.cluster.get(TENANTS, self.tenant)
             return (tenant.get("status") or {}).get("phase") == "Ready"
 
-        await eventually(is_ready, 60)
+        await eventually(is_ready, 90)
 
     async def apply(self, kind: str, name: str, **spec: Any) -> Body:
         """What `kubectl apply` of a minimal manifest does."""
-        least = {
+        specs: dict[str, dict[str, Any]] = {
             "AvatarRender": {"prompt": "a friendly guide", "count": 1, "provider": self.providers["openai"]},
             "VoiceJob": {
                 "text": "Welcome aboard.",
@@ -125,13 +125,13 @@ class Fleet:
                 "provider": self.providers["elevenlabs"],
             },
             "VideoRender": {"provider": self.providers["did"], "voiceProvider": self.providers["elevenlabs"]},
-        }[kind]
+        }
         finalizers = spec.pop("finalizers", [meta.FINALIZER])
         body = {
             "apiVersion": meta.API_VERSION,
             "kind": kind,
             "metadata": {"name": name, "namespace": self.namespace, "finalizers": finalizers},
-            "spec": {**least, **spec},
+            "spec": {**specs[kind], **spec},
         }
         return await self.cluster.create(Resource.of(BY_KIND[kind]), body, self.namespace)
 

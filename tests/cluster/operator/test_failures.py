@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.support.node import Ended, PodRun, broke, succeed
+from tests.support.node import Ended, PodRun, Program, broke, succeed
 
 from renderfleet_client.errors import NotFound
 from renderfleet_client.resources import JOBS
@@ -16,7 +16,7 @@ from .conftest import Fleet
 QUICK = {"retryPolicy": {"maxAttempts": 2, "backoffSeconds": 1, "maxBackoffSeconds": 1}}
 
 
-def failing(*ends: Ended) -> object:
+def failing(*ends: Ended) -> Program:
     """A program that ends like this, one time each, and then works."""
     left = list(ends)
 
@@ -153,6 +153,16 @@ async def test_a_result_that_outlived_its_pod_is_used(fleet: Fleet) -> None:
     await fleet.until("AvatarRender", "face", "Succeeded", 30)
 
     assert len(fleet.node.stages(made["metadata"]["uid"])) == 1
+
+
+async def test_a_pod_that_the_cluster_refuses_is_our_defect_and_told_in_its_words(fleet: Fleet) -> None:
+    pool = {"image-gen": {"priorityClassName": "there-is-none"}}
+    await fleet.start(pools=pool)
+    await fleet.apply("AvatarRender", "face", retryPolicy={"maxAttempts": 1})
+
+    one = await fleet.until("AvatarRender", "face", "DeadLettered", 30)
+
+    assert "there-is-none" in one["status"]["message"]
 
 
 async def test_a_foreign_job_of_our_name_is_left_alone(fleet: Fleet) -> None:

@@ -7,12 +7,16 @@ from tests.support.node import Ended, PodRun, succeed
 from tests.support.postgres import Postgres
 
 from renderfleet_client.errors import NotFound
+from renderfleet_operator.execute import Executor
+from renderfleet_operator.intake import Intake
 
 from .conftest import Fleet, eventually
 
 
 @pytest.mark.parametrize("moment", ["fenced", "running", "done"])
-async def test_a_new_operator_goes_on_where_the_old_one_died(fleet: Fleet, moment: str) -> None:
+async def test_a_new_operator_goes_on_where_the_old_one_died(
+    fleet: Fleet, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate = asyncio.Event()
 
     async def work(pod: PodRun) -> Ended:
@@ -20,13 +24,13 @@ async def test_a_new_operator_goes_on_where_the_old_one_died(fleet: Fleet, momen
         return await succeed(pod)
 
     fleet.node.program = work
-    operator = await fleet.start()
+    await fleet.start()
     if moment == "fenced":
 
         async def die(*_: object) -> None:
             raise asyncio.CancelledError
 
-        operator.executor._create_job = die  # type: ignore[method-assign]
+        monkeypatch.setattr(Executor, "_create_job", die)
     made = await fleet.apply("VoiceJob", "hello")
     uid = made["metadata"]["uid"]
     await fleet.until("VoiceJob", "hello", "Running")
@@ -39,6 +43,7 @@ async def test_a_new_operator_goes_on_where_the_old_one_died(fleet: Fleet, momen
     else:
         await fleet.kill()
         gate.set()
+    monkeypatch.undo()
 
     await fleet.start()
 
@@ -82,9 +87,9 @@ async def test_postgresql_away_holds_finalizers_and_nothing_else(fleet: Fleet, p
     assert await operator.archive.mirror.archived([uid]) == {uid}
 
 
-async def test_what_no_watch_told_is_found_by_the_next_list(fleet: Fleet) -> None:
-    operator = await fleet.start(resync_seconds=2)
-    operator.intake.heard = lambda *_: None  # type: ignore[method-assign]
+async def test_what_no_watch_told_is_found_by_the_next_list(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Intake, "heard", lambda *_: None)
+    await fleet.start(resync_seconds=2)
 
     await fleet.apply("VoiceJob", "hello")
 

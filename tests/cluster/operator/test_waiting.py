@@ -45,8 +45,11 @@ async def test_no_more_run_than_the_quota_allows_and_editing_it_takes_effect_bot
     )
     assert waiting["status"]["phase"] == "Queued"
     assert (await _phases(fleet, names)).count("Running") == 1
-    positions = await eventually(lambda: _positions(fleet, names), 20)
-    assert positions == [1, 2, 3, 4]
+
+    async def all_know_their_place() -> bool:
+        return await _positions(fleet, names) == [1, 2, 3, 4]
+
+    await eventually(all_know_their_place, 20)
 
     await _set_pods(fleet, 3)
 

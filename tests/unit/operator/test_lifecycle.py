@@ -54,8 +54,14 @@ def look_again(todo: list[act.Action]) -> float:
         pytest.param(
             render(status=running()),
             seen(RunnerSeen(Runner.STARTING, since=NOW - 60)),
+            ["WriteStatus"],
+            id="of a Job that gets no pod it is said first that it is taken back",
+        ),
+        pytest.param(
+            render(status=running(reason="QuotaExhausted")),
+            seen(RunnerSeen(Runner.STARTING, since=NOW - 60)),
             ["StopJob"],
-            id="a Job that gets no pod is taken back",
+            id="then it is taken back",
         ),
         pytest.param(
             render(status=running()),
@@ -177,6 +183,14 @@ def test_some_failures_use_no_attempt_up(category: str) -> None:
     status = status_of(decide(render(status=running("AvatarRender", *earlier, attempt(15))), seen(broke(category))))
 
     assert status["phase"] in ("Queued", "Retrying")
+
+
+def test_a_job_that_was_taken_back_for_the_quota_waits_in_the_queue() -> None:
+    one = render(status=running(reason="QuotaExhausted"))
+
+    status = status_of(decide(one, seen(RunnerSeen(Runner.LOST, code="NoPod", detail="exceeded quota"))))
+
+    assert (status["phase"], status["reason"]) == ("Queued", "QuotaExhausted")
 
 
 def test_an_attempt_number_is_never_used_twice_although_it_did_not_count() -> None:

@@ -44,7 +44,7 @@ from .errors import (
     as_code,
     retry_after_seconds,
 )
-from .http import free_call, json_of, paid_call, vendor_client
+from .http import TIMED_OUT, free_call, json_of, paid_call, vendor_client
 from .ports import Health, JobState, VendorJobSeen, VideoOrder, VideoSources
 
 NAME = "D-ID"
@@ -232,14 +232,25 @@ class DID:
         return Health(credits_remaining=remaining)
 
     async def _read(self, path: str, params: dict[str, str] | None = None) -> Any:
-        async with free_call(NAME, min(FREE_CALL_SECONDS, self._timeout_seconds)):
-            response: httpx2.Response = await self._http.get(path, params=params)
+        seconds = min(FREE_CALL_SECONDS, self._timeout_seconds)
+        try:
+            response = await self._get(path, params, seconds)
+        except VendorDown as failed:
+            if failed.code == TIMED_OUT:
+                raise
+            # A kept connection may have been closed just now; that says nothing about the vendor.
+            response = await self._get(path, params, seconds)
         answer = json_of(response)
         if response.status_code != 200:
             raise _as_read(classify(response.status_code, answer, response.headers))
         if answer is None:
             raise VendorDown("bad_json", "D-ID's answer cannot be read")
         return answer
+
+    async def _get(self, path: str, params: dict[str, str] | None, seconds: float) -> httpx2.Response:
+        async with free_call(NAME, seconds):
+            response: httpx2.Response = await self._http.get(path, params=params)
+        return response
 
     def _seen(self, talk: Any) -> VendorJobSeen:
         job_id = talk.get("id") if isinstance(talk, dict) else None

@@ -22,6 +22,8 @@ from .errors import BrokenAnswer, OutcomeUnknown, VendorDown
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 JSON_BODY_LIMIT_BYTES = 1 << 20
+TIMED_OUT = "timed_out"
+"""Code of a call that used up its time."""
 _HEADERS_START_TO_LEAVE = ("http11.send_request_headers.started", "http2.send_request_headers.started")
 
 
@@ -41,31 +43,37 @@ _current_call: ContextVar[_Call | None] = ContextVar("current_vendor_call", defa
 
 
 class VendorTransport(httpx2.AsyncBaseTransport):
-    """A connection per request, bodies cut off at `body_limit_bytes`.
+    """Bodies cut off at `body_limit_bytes`, and a fresh connection for each paid call.
 
-    Connections are not kept: a request on a connection that the server has just closed fails in a way that
-    cannot be told from a lost answer.
+    A request on a kept connection that the server has just closed fails in a way that cannot be told from a lost
+    answer. Reads do keep connections: an operator that looks at hundreds of jobs should not shake hands each time.
     """
 
     def __init__(self, base_url: str, body_limit_bytes: int) -> None:
         self._body_limit_bytes = body_limit_bytes
-        limits = httpx2.Limits(max_connections=100, max_keepalive_connections=0)
         # Reading the machine's certificates takes time that a plain http stand-in does not need to wait for.
-        verify: ssl.SSLContext | bool = base_url.startswith("https:") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._inner = httpx2.AsyncHTTPTransport(verify=verify, limits=limits, retries=0)
+        secure = base_url.startswith("https:")
+        verify = httpx2.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        fresh = httpx2.Limits(max_connections=100, max_keepalive_connections=0)
+        kept = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
+        self._for_paid = httpx2.AsyncHTTPTransport(verify=verify, limits=fresh, retries=0)
+        self._for_reads = httpx2.AsyncHTTPTransport(verify=verify, limits=kept, retries=0)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send it, noting when it leaves."""
         call = _current_call.get()
-        if call is not None:
+        if call is None:
+            response = await self._for_reads.handle_async_request(request)
+        else:
             request.extensions = {**request.extensions, "trace": _note_when_it_leaves(call)}
-        response = await self._inner.handle_async_request(request)
+            response = await self._for_paid.handle_async_request(request)
         response.stream = _Capped(cast(httpx2.AsyncByteStream, response.stream), self._body_limit_bytes)
         return response
 
     async def aclose(self) -> None:
         """Close what is open."""
-        await self._inner.aclose()
+        await self._for_paid.aclose()
+        await self._for_reads.aclose()
 
 
 def _note_when_it_leaves(call: _Call) -> Any:
@@ -153,7 +161,7 @@ def _lost_code(lost: Exception, default: str) -> str:
     cause = lost.__cause__ if isinstance(lost.__cause__, BodyTooLarge) else lost
     if isinstance(cause, BodyTooLarge):
         return "body_too_large"
-    return "timed_out" if isinstance(lost, TimeoutError | httpx2.TimeoutException) else default
+    return TIMED_OUT if isinstance(lost, TimeoutError | httpx2.TimeoutException) else default
 
 
 def json_of(response: httpx2.Response) -> Any:

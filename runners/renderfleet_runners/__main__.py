@@ -6,6 +6,7 @@ RENDERFLEET_WAIT_FOR_OTHER_SECONDS      how long another process that holds the 
 """
 
 import os
+import signal
 import sys
 import time
 
@@ -25,6 +26,11 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         return 0 if sys.argv[1] in ("-h", "--help") else 64
 
+    # Told to end while the libraries load, we still end in order; as a container's first process we would not end at all.
+    told_early: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda told, _frame: told_early.append(told))
+
     # Looking for pydantic plugins means reading the metadata of every installed package; we have none.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
@@ -38,7 +44,7 @@ def main() -> int:
     # Taken out, so that no tool we start inherits signed addresses and prompts.
     task_text = os.environ.pop(TASK_ENV, "")
     wait_for_other_seconds = float(os.environ.get(WAIT_FOR_OTHER_ENV, "60"))
-    return asyncio.run(run_task(task_text, termination_path, STARTED, wait_for_other_seconds))
+    return asyncio.run(run_task(task_text, termination_path, STARTED, wait_for_other_seconds, told_early))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,13 @@ from .record import RunRecord
 from .storage import Storage
 
 
-async def run_task(task_text: str, termination_path: str, started: float, wait_for_other_seconds: float) -> int:
-    """Run one stage attempt and report it. `started` is the monotonic time of the process's start."""
+async def run_task(
+    task_text: str, termination_path: str, started: float, wait_for_other_seconds: float, told_early: Sequence[int] = ()
+) -> int:
+    """Run one stage attempt and report it.
+
+    `started` is the monotonic time of the process's start; `told_early` holds signals that came before we listened.
+    """
     log = set_up()
     try:
         task = Task.model_validate_json(task_text)
@@ -62,6 +68,8 @@ async def run_task(task_text: str, termination_path: str, started: float, wait_f
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.tell)
+    if told_early:
+        stop.tell()
     deadline = Deadline(started + task.deadline_seconds)
     storage = Storage(task.record.claim_put.startswith("https:"))
     with tempfile.TemporaryDirectory(prefix="renderfleet-", ignore_cleanup_errors=True) as work:

@@ -238,20 +238,25 @@ class Ended:
 class Runner:
     """A runner process that may still be at work."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     termination_path: Path
+    log_path: Path
 
     def wait(self, seconds: float = 90) -> Ended:
         """Its end."""
-        logs, _ = self.process.communicate(timeout=seconds)
+        self.process.wait(seconds)
         message = self.termination_path.read_text() if self.termination_path.exists() else ""
         result = StageResult.model_validate_json(message) if message else None
-        return Ended(self.process.returncode, result, message, logs)
+        return Ended(self.process.returncode, result, message, self.log_path.read_text())
 
     def kill(self) -> None:
         """As the kernel's out-of-memory killer would."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+
+    def until_it_logs(self, text: str, seconds: float = 60) -> None:
+        """Until its log holds `text`. Raises TimeoutError."""
+        wait_until(lambda: text in self.log_path.read_text(), f"{text!r} in the runner's log", seconds)
 
 
 @dataclass
@@ -384,20 +389,21 @@ class Bench:
         termination_path = self.folder / f"termination-{uuid.uuid4().hex}"
         work = self.folder / "work"
         work.mkdir(exist_ok=True)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "renderfleet_runners"],
-            env={
-                "PATH": os.environ["PATH"],
-                "TMPDIR": str(work),
-                TASK_ENV: task.model_dump_json(by_alias=True),
-                "RENDERFLEET_TERMINATION_MESSAGE_PATH": str(termination_path),
-                **env,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        return Runner(process, termination_path)
+        log_path = self.folder / f"log-{uuid.uuid4().hex}"
+        with log_path.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "renderfleet_runners"],
+                env={
+                    "PATH": os.environ["PATH"],
+                    "TMPDIR": str(work),
+                    TASK_ENV: task.model_dump_json(by_alias=True),
+                    "RENDERFLEET_TERMINATION_MESSAGE_PATH": str(termination_path),
+                    **env,
+                },
+                stdout=log,
+                stderr=log,
+            )
+        return Runner(process, termination_path, log_path)
 
     def run(self, task: Task, **env: str) -> Ended:
         """Start a runner and wait for its end."""

@@ -136,6 +136,7 @@ SPEECH: dict[str, Expected] = {
     "409_already_running": (TryAgain, NO),
     "409_concurrent_modification": (TryAgain, NO),
     "429_concurrent_limit_exceeded": (Throttled, NO),
+    "429_concurrent_limit_exceeded_retry_after": (Throttled, NO),
     "429_too_many_concurrent_requests": (Throttled, NO),
     "429_rate_limit_exceeded": (Throttled, NO),
     "429_system_busy": (VendorDown, NO),
@@ -521,5 +522,20 @@ def test_no_row_is_left_out(standin: Standin) -> None:
         # A flood in place of a created talk is found as any lost answer is.
         "did": {*TALKS, *FOUND_AFTER_ALL, *JOBS, "job_stuck", "job_unknown_status", "huge_body"},
     }
-    for vendor, rows in known.items():
-        assert set(rows) - covered[vendor] - elsewhere == set(), vendor
+    assert {vendor: set(rows) - covered[vendor] - elsewhere for vendor, rows in known.items()} == {
+        vendor: set() for vendor in known
+    }
+
+
+async def test_voices_are_listed(elevenlabs: ElevenLabs) -> None:
+    voices = await elevenlabs.voices()
+    assert VOICE_ID in [voice["voice_id"] for voice in voices]
+
+
+async def test_a_model_about_to_be_shut_down_is_warned_of(standin: Standin) -> None:
+    access = standin.provider(Vendor.OPENAI)
+    for options, expected in (({}, None), ({"model": "gpt-image-0-none"}, "is not offered")):
+        adapter = OpenAI(access.base_url, KEYS[Vendor.OPENAI], options, 30)
+        health = await adapter.probe()
+        await adapter.aclose()
+        assert (health.warning is None) if expected is None else (expected in (health.warning or ""))

@@ -140,7 +140,8 @@ async def test_killed_before_the_claim(bench: Bench, make: Callable[[str], Task]
     task = make(stage)
     stuck = task.model_copy(update={"record": task.record.model_copy(update={"claim_put": BLACK_HOLE})})
     first = bench.start(stuck)
-    await asyncio.sleep(2.0)
+    await asyncio.to_thread(first.until_it_logs, "runner started")
+    await asyncio.sleep(0.5)
     first.kill()
     assert bench.record(task, "claim") is None
     assert bench.standin.billed() == []
@@ -153,7 +154,7 @@ async def test_stopped_before_the_claim(bench: Bench, make: Callable[[str], Task
     task = make(stage)
     stuck = task.model_copy(update={"record": task.record.model_copy(update={"result_get": BLACK_HOLE})})
     first = bench.start(stuck)
-    await asyncio.sleep(2.0)
+    await asyncio.to_thread(first.until_it_logs, "runner started")
     first.process.send_signal(signal.SIGTERM)
     ended = await asyncio.to_thread(first.wait)
     assert ended.exit_code is ExitCode.BROKE
@@ -162,6 +163,18 @@ async def test_stopped_before_the_claim(bench: Bench, make: Callable[[str], Task
     assert ended.result.charged is Charged.NO
     assert bench.record(task, "result") is None, "a replacement pod shall start from the beginning"
     assert bench.standin.billed() == []
+    assert bench.run(task).exit_code is ExitCode.DONE
+
+
+async def test_stopped_while_it_still_loads(bench: Bench) -> None:
+    """SIGTERM before anything listens for it: the first process of a container would not even die of it."""
+    task = bench.voice()
+    runner = bench.start(task)
+    await asyncio.sleep(0.15)
+    runner.process.send_signal(signal.SIGTERM)
+    ended = await asyncio.to_thread(runner.wait)
+    assert bench.standin.billed() == []
+    assert ended.code in (ExitCode.BROKE, -signal.SIGTERM)  # the latter when it had not even begun
     assert bench.run(task).exit_code is ExitCode.DONE
 
 

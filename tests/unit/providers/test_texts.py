@@ -1,5 +1,7 @@
 """What adapters do to texts: splitting for speech, shortening scripts, and keeping vendors' words out of ours."""
 
+from datetime import date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,3 +140,24 @@ def test_audio_links_that_the_vendor_would_take(url: str, fits: bool) -> None:
 )
 def test_authorization(scheme: str, header: str) -> None:
     assert did.authorization("me:pw", scheme) == header
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("stays", None),
+        ("goes-soon", "is shut down on 2026-12-01"),
+        ("goes-later", None),
+        ("gone", "is shut down on 2026-05-12"),
+        ("unknown", "is not offered"),
+    ],
+)
+def test_models_that_go_away_are_warned_of(model: str, expected: str | None) -> None:
+    known = {
+        "stays": {"id": "stays"},
+        "goes-soon": {"shutdown_date": "2026-12-01"},
+        "goes-later": {"shutdown_date": "2027-06-01"},
+        "gone": {"shutdown_date": "2026-05-12"},
+    }
+    warning = openai.shutdown_warning(model, known, date(2026, 11, 24))
+    assert (warning is None) if expected is None else (expected in (warning or ""))

@@ -107,7 +107,8 @@ class Tenants:
             self.cache.put_quota(present)
         wanted = children.quota(tenant, with_concurrency=changed)
         if not children.covers(present, wanted):
-            self.cache.put_quota(await self.cluster.patch(RESOURCE_QUOTAS, meta.QUOTA_NAME, wanted, namespace))
+            present = await self.cluster.patch(RESOURCE_QUOTAS, meta.QUOTA_NAME, wanted, namespace)
+            self.cache.put_quota(present)
         counted = (present.get("status") or {}).get("used") or {}
         uncounted = [name for name in present["spec"]["hard"] if name not in counted]
         if uncounted:

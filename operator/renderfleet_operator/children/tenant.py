@@ -49,11 +49,20 @@ def namespace(tenant: Body) -> Body:
 def quota(tenant: Body, *, with_concurrency: bool) -> Body:
     """Its ResourceQuota. Without `with_concurrency`, `pods` is left as somebody may have edited it."""
     spec = tenant["spec"]
-    most = str(spec.get("maxObjectsPerKind", 5000))
+    most = quantity(int(spec.get("maxObjectsPerKind", 5000)))
     hard: dict[str, str] = {f"count/{kind.plural}.{meta.GROUP}": most for kind in RENDERS}
     if with_concurrency:
-        hard["pods"] = str(spec.get("concurrency", 4))
+        hard["pods"] = quantity(int(spec.get("concurrency", 4)))
     return _namespaced(tenant, "v1", "ResourceQuota", meta.QUOTA_NAME, {"spec": {"hard": hard}})
+
+
+def quantity(count: int) -> str:
+    """A number as the API server spells it: 5000 comes back as `5k`, and other words for it would look like an edit."""
+    suffixes = ["", "k", "M", "G"]
+    while count and count % 1000 == 0 and len(suffixes) > 1:
+        count //= 1000
+        suffixes.pop(0)
+    return f"{count}{suffixes[0]}"
 
 
 def limit_range(tenant: Body) -> Body:

@@ -7,7 +7,7 @@ from tests.support.node import Ended, PodRun, succeed
 from renderfleet_client.resources import JOBS, RESOURCE_QUOTAS, SECRETS
 from renderfleet_crds import meta
 
-from .conftest import SYSTEM, Fleet, eventually
+from .conftest import SYSTEM, Body, Fleet, eventually
 
 
 class Gate:
@@ -110,10 +110,11 @@ async def test_a_job_that_gets_no_pod_goes_back_into_the_queue(fleet: Fleet) -> 
     await _set_pods(fleet, 1)
     await fleet.apply("VoiceJob", "blocked")
 
-    one = await fleet.until(
-        "VoiceJob", "blocked", lambda one: (one.get("status") or {}).get("reason") == "QuotaExhausted", 30
-    )
-    assert one["status"]["phase"] == "Queued"
+    def waits_in_our_queue(one: Body) -> bool:
+        status = one.get("status") or {}
+        return (status.get("phase"), status.get("reason")) == ("Queued", "QuotaExhausted")
+
+    await fleet.until("VoiceJob", "blocked", waits_in_our_queue, 30)
 
     await fleet.cluster.delete(JOBS, "stranger", fleet.namespace)
     done = await fleet.until("VoiceJob", "blocked", "Succeeded", 20)

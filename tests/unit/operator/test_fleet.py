@@ -195,7 +195,7 @@ class TestRestart:
 
     def test_money_that_was_spent_is_counted_once(self) -> None:
         finished = rfc3339(NOW - 10)
-        spent = {"cost": {"actualMicros": 70}}
+        spent: dict[str, Any] = {"cost": {"actualMicros": 70}}
         clock_month = finished[:7]
         one = body(status=ended(**spent))
         fleet, _ = make(one)

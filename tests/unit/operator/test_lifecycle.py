@@ -28,7 +28,7 @@ def status_of(todo: list[act.Action]) -> dict[str, Any]:
 
 
 def condition(status: dict[str, Any], kind: str) -> str:
-    return next(one["status"] for one in status["conditions"] if one["type"] == kind)
+    return next(str(one["status"]) for one in status["conditions"] if one["type"] == kind)
 
 
 def look_again(todo: list[act.Action]) -> float:

@@ -16,6 +16,7 @@ from renderfleet_crds.phases import Phase
 
 from .accounts import Account, account_of, spec_changed
 from .cache import Cache, Key
+from .children.tenant import count_of
 from .clock import Clock
 from .decide import admission
 from .decide.actions import AskAdmission, TellProvider
@@ -408,9 +409,9 @@ class Fleet:
         horizon = self.clock.monotonic() - RECENT_SECONDS
         while ended and ended[0] < horizon:
             ended.popleft()
-        used = int(((quota.get("status") or {}).get("used") or {}).get("pods") or 0)
+        used = count_of(((quota.get("status") or {}).get("used") or {}).get("pods") or 0)
         foreign = max(0, used - ours - len(ended))
-        return int(hard), int(hard) - ours - foreign
+        return count_of(hard), count_of(hard) - ours - foreign
 
     def _providers(self, now: float) -> dict[str, admission.Provider]:
         return {name: account.snapshot(now) for name, account in self.accounts.items()}

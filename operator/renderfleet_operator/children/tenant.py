@@ -15,6 +15,8 @@ from .job import label_value
 
 ROLE_NAME: Final = "renderfleet-member"
 POLICY_NAME: Final = "renderfleet"
+_FACTORS: Final = {"k": 10**3, "M": 10**6, "G": 10**9}
+"""Decimal suffixes of a Kubernetes quantity, as far as a number of objects may need them."""
 _METADATA_SERVICES: Final = ("169.254.169.254/32", "fd00:ec2::254/128")
 
 
@@ -58,11 +60,22 @@ def quota(tenant: Body, *, with_concurrency: bool) -> Body:
 
 def quantity(count: int) -> str:
     """A number as the API server spells it: 5000 comes back as `5k`, and other words for it would look like an edit."""
-    suffixes = ["", "k", "M", "G"]
-    while count and count % 1000 == 0 and len(suffixes) > 1:
-        count //= 1000
-        suffixes.pop(0)
-    return f"{count}{suffixes[0]}"
+    for suffix, factor in reversed(_FACTORS.items()):
+        if count and count % factor == 0:
+            return f"{count // factor}{suffix}"
+    return str(count)
+
+
+def count_of(written: str | int) -> int:
+    """The number that a quota's value says; an administrator may have written `10k` or `2e3`, pods come whole.
+
+    Raises ValueError for a value that the API server would not have taken either.
+    """
+    digits, factor = str(written), 1
+    if digits[-1:] in _FACTORS:
+        factor = _FACTORS[digits[-1]]
+        digits = digits[:-1]
+    return int(float(digits) * factor)
 
 
 def limit_range(tenant: Body) -> Body:

@@ -222,6 +222,14 @@ def test_members_reach_neither_secrets_nor_pods_nor_a_status() -> None:
     assert not {one for one in resources if "/" in one or one in ("secrets", "pods", "jobs", "*")}
 
 
+@pytest.mark.parametrize(
+    ("count", "written"), [(0, "0"), (4, "4"), (1000, "1k"), (1500, "1500"), (5000, "5k"), (2_000_000, "2M")]
+)
+def test_numbers_are_spelled_as_the_api_server_spells_them(count: int, written: str) -> None:
+    assert tenant.quantity(count) == written
+    assert tenant.count_of(written) == count
+
+
 def test_an_edited_quota_is_left_alone() -> None:
     assert "pods" not in tenant.quota(TENANT, with_concurrency=False)["spec"]["hard"]
 

@@ -4,7 +4,7 @@ golden   each story three times, undisturbed: how many writes and watch lines it
 deaths   one after the other, since there is one operator: it is killed at write k (before it is forwarded; or carried out,
          the answer lost), a new one is started and finishes the story. It is the next death's victim
 losses   many at a time, since the operator lives on: a write is carried out but answered with 504, or a line is dropped
-quiet    for a while nothing at all may be written any more
+quiet    the operator is started once more, as for an upgrade, and for a while nothing at all may be written any more
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from renderfleet_cluster.say import line
 from renderfleet_faults.lab import Lab, lab, machine
 from renderfleet_faults.manager import RESYNC_SECONDS
-from renderfleet_faults.oracle import Finding, Golden, Verdict, judge, judge_golden, must_be_reached, rest_begins
+from renderfleet_faults.oracle import Finding, Golden, Verdict, judge, judge_golden, must_be_reached
 from renderfleet_faults.report import crash_table, troubles
 from renderfleet_faults.scenarios import PATIENCE_SECONDS, SCENARIOS, Scenario, Trial, tenant_ready
 from renderfleet_faults.traps import WRITES, Fault, Point, Trap
@@ -42,8 +42,6 @@ class Run:
     trap: Trap | None = None
     steps: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
-    ended_at: float = 0.0
-    """Monotonic."""
     trouble: list[str] = field(default_factory=list)
 
 
@@ -84,8 +82,8 @@ class CrashSweep:
         deaths = await self._deaths(_death_points(self._chosen, most)[::every])
         losses = await self._losses(_loss_points(self._chosen, most)[::every])
         began = await self._quiet([*golden_runs, *deaths, *losses])
-        goldens = {scenario.name: await self._golden(golden_runs, scenario) for scenario in self._chosen}
-        verdicts = [await self._verdict(run, goldens[run.scenario.name]) for run in [*deaths, *losses]]
+        goldens = {scenario.name: await self._golden(golden_runs, scenario, began) for scenario in self._chosen}
+        verdicts = [await self._verdict(run, goldens[run.scenario.name], began) for run in [*deaths, *losses]]
         return Result(
             goldens=goldens,
             verdicts=verdicts,
@@ -146,10 +144,12 @@ class CrashSweep:
         return runs
 
     async def _quiet(self, runs: Sequence[Run]) -> float:
-        """Let everything come to rest, then watch the silence; the monotonic time at which it began."""
+        """Let everything come to rest, start the operator anew, watch the silence; the monotonic time it began at."""
         await self._lab.settled([run.trial.subject for run in runs], AT_REST_SECONDS)
-        line(f"quiet for {self._quiet_seconds:.0f} s: nothing may be written")
         began = time.monotonic()
+        await self._lab.manager.stop()
+        await self._lab.manager.start()
+        line(f"quiet for {self._quiet_seconds:.0f} s: nothing may be written")
         await asyncio.sleep(self._quiet_seconds)
         self._lab.backends.check()
         self._lab.manager.check()
@@ -188,8 +188,7 @@ class CrashSweep:
                 await run.scenario.play(run.trial)
         except TimeoutError as stuck:
             run.trouble.append(f"{stuck or 'never over'}; {self._now(run)}")
-        run.ended_at = time.monotonic()
-        run.seconds = run.ended_at - begin
+        run.seconds = time.monotonic() - begin
 
     def _now(self, run: Run) -> str:
         seen = []
@@ -201,14 +200,15 @@ class CrashSweep:
 
     # Judging
 
-    async def _golden(self, runs: Sequence[Run], scenario: Scenario) -> Golden:
+    async def _golden(self, runs: Sequence[Run], scenario: Scenario, quiet_since: float) -> Golden:
         mine = [run for run in runs if run.scenario is scenario]
-        return judge_golden([await self._finding(run) for run in mine], [run.steps for run in mine], scenario.paid)
+        found = [await self._finding(run, quiet_since) for run in mine]
+        return judge_golden(found, [run.steps for run in mine], scenario.paid)
 
-    async def _verdict(self, run: Run, golden: Golden) -> Verdict:
+    async def _verdict(self, run: Run, golden: Golden, quiet_since: float) -> Verdict:
         assert run.trap is not None
         point = run.trap.point
-        problems = [*run.trouble, *judge(golden, await self._finding(run), run.scenario.paid)]
+        problems = [*run.trouble, *judge(golden, await self._finding(run, quiet_since), run.scenario.paid)]
         if not run.trap.sprung and must_be_reached(golden, point):
             problems.append("the run never came to this point, which each undisturbed one does")
         limit = golden.seconds * 3 + RESYNC_SECONDS + 10
@@ -216,10 +216,9 @@ class CrashSweep:
             problems.append(f"took {run.seconds:.1f} s: one resync ({RESYNC_SECONDS} s) should have been enough")
         return Verdict(run.scenario.name, point, run.trap.hit, problems, run.trial.subject, run.seconds)
 
-    async def _finding(self, run: Run) -> Finding:
-        writes = self._lab.api_proxy.writes(subject=run.trial.subject)
-        rest = rest_begins([one.at for one in writes], run.ended_at, AT_REST_SECONDS)
-        return await self._lab.finding(run.trial, [one.what for one in writes if one.at > rest], run.seconds)
+    async def _finding(self, run: Run, quiet_since: float) -> Finding:
+        late = self._lab.api_proxy.writes(subject=run.trial.subject, since=quiet_since)
+        return await self._lab.finding(run.trial, [one.what for one in late], run.seconds)
 
 
 def _most(runs: Sequence[Run], scenario: Scenario) -> dict[str, int]:

@@ -4,7 +4,7 @@ It did when, compared with undisturbed runs of the same story,
   the end state is the same              phases, reasons, attempts, outputs, conditions, cost, archive
   no attempt had more than one Job
   each paid call was billed as often as the story says
-  nothing was written any more once it was over
+  nothing is written any more once it is over, not even by an operator that has just started
 and, in an undisturbed run, the last three hold as well. A point that no run reached proves nothing, so a point that every
 undisturbed run has must have been reached.
 """
@@ -36,7 +36,7 @@ class Finding:
     billed: Mapping[str, int]
     """Billed calls by vendor and operation."""
     late_writes: Sequence[str] = ()
-    """What the operator wrote when all was over."""
+    """What the operator wrote in the quiet."""
     seconds: float = 0.0
 
 
@@ -110,20 +110,6 @@ def judge_golden(found: Sequence[Finding], steps: Sequence[Mapping[str, int]], p
 def judge(golden: Golden, found: Finding, paid: Mapping[str, int]) -> list[str]:
     """What is wrong with a run in which something broke; empty when nothing is."""
     return [*differences(golden.state, found.state), *_absolute_problems(found, paid)]
-
-
-def rest_begins(writes: Sequence[float], end: float, gap_seconds: float) -> float:
-    """When the last belated report of a run was written: the first write at or after `end` that is followed by a gap.
-
-    An operator may report a total or a rate a few seconds after an end. Once it has been silent for as long as a whole
-    round of its own takes, whatever comes later comes out of nothing.
-    """
-    last = end
-    for at in sorted(at for at in writes if at > end):
-        if at - last >= gap_seconds:
-            break
-        last = at
-    return last
 
 
 def must_be_reached(golden: Golden, point: Point) -> bool:

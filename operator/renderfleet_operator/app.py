@@ -334,9 +334,9 @@ class Operator:
 
 async def run(settings: OperatorSettings, kubeconfig: str | None = None) -> None:
     """Run the operator of this process. Raises LoginError, LostLease and others: the process is to end."""
-    cluster = await Cluster.connect(kubeconfig, field_manager="renderfleet-operator")
     media = MediaStore(StorageSettings())
     engine = make_engine(settings.database_url.get_secret_value(), pooled=True)
+    cluster = await Cluster.connect(kubeconfig, field_manager="renderfleet-operator")
     operator = Operator(settings, cluster, media, engine)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

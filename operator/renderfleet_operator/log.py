@@ -41,6 +41,8 @@ def set_up(level: str = "INFO") -> None:
     root.setLevel(level.upper())
     # kopf tells of every event it handles; we tell of what was decided.
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    # It says at each start that it leaves signals alone in a thread: that is why it is in one.
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     logging.getLogger("botocore").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("httpx2").setLevel(logging.WARNING)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from renderfleet_crds.contract import Pool, Stage
@@ -28,12 +28,19 @@ class OperatorSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="RENDERFLEET_", frozen=True, use_attribute_docstrings=True)
 
-    system_namespace: str
+    system_namespace: Annotated[str, Field(min_length=1)]
     """The operator's own namespace: its Lease and the vendors' Secrets are here."""
-    runner_image: str
+    runner_image: Annotated[str, Field(min_length=1)]
     database_url: SecretStr
     """PostgreSQL for the archive (postgresql+psycopg://…), PgBouncer in transaction mode allowed. Required: without an
     archive no render could ever be let go of."""
+
+    @field_validator("database_url")
+    @classmethod
+    def _names_a_database(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith("postgresql"):
+            raise ValueError("give the address of a PostgreSQL database, as postgresql+psycopg://user@host/name")
+        return value
 
     runner_image_pull_policy: str = "IfNotPresent"
     runner_env: dict[str, str] = {}

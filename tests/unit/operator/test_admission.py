@@ -3,6 +3,7 @@
 import random
 import time
 from collections import Counter, deque
+from typing import Any
 
 import pytest
 
@@ -18,13 +19,13 @@ def lane(*waiting: Waiting) -> list[Waiting]:
     return sorted(waiting, key=lambda one: one.order)
 
 
-def provider(name: str = "p", **more: object) -> dict[str, Provider]:
-    given = {"free": 10, "places": 10, "tokens": 100.0, "per_second": 1.0, **more}
-    return {name: Provider(name=name, **given)}  # type: ignore[arg-type]
+def provider(name: str = "p", **more: Any) -> dict[str, Provider]:
+    given: dict[str, Any] = {"free": 10, "places": 10, "tokens": 100.0, "per_second": 1.0, **more}
+    return {name: Provider(name=name, **given)}
 
 
-def tenants(*names: str, **more: object) -> dict[str, Tenant]:
-    return {name: Tenant(name, use={}, **more) for name in names}  # type: ignore[arg-type]
+def tenants(*names: str, **more: Any) -> dict[str, Tenant]:
+    return {name: Tenant(name, use={}, **more) for name in names}
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def tenants(*names: str, **more: object) -> dict[str, Tenant]:
         pytest.param({"free": 0}, Reason.BEHIND_OTHERS, id="no place"),
     ],
 )
-def test_a_provider_that_cannot_take_more_stops_its_renders_only(changes: dict[str, object], reason: Reason) -> None:
+def test_a_provider_that_cannot_take_more_stops_its_renders_only(changes: dict[str, Any], reason: Reason) -> None:
     lanes = {("p", "a"): lane(waits("1")), ("q", "a"): lane(waits("2"))}
 
     made = admit(lanes, tenants("a"), provider(**changes) | provider("q"))
@@ -186,7 +187,7 @@ class Simulation:
 
     def used(self, tenant: str) -> float:
         value, at = self.use.get(tenant, (0.0, 0.0))
-        return value * 0.5 ** ((self.now - at) / self.half_life)
+        return float(value * 0.5 ** ((self.now - at) / self.half_life))
 
     def run(self, until: float) -> None:
         while self.now <= until:

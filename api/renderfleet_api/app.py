@@ -9,6 +9,7 @@ from typing import Final
 from fastapi import FastAPI
 from prometheus_client import Histogram
 from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from renderfleet_client import Cluster
@@ -53,6 +54,7 @@ def create_app(settings: ApiSettings, storage: StorageSettings, *, cluster: Clus
     for routes in (avatars, voice, videos, bulk, jobs, events, uploads, webhooks, admin, health):
         app.include_router(routes.router)
     pages.install(app)
+    app.add_middleware(PlainAddressMiddleware)
     app.add_middleware(MeasureMiddleware)
     app.add_middleware(TraceMiddleware)
     return app
@@ -87,6 +89,20 @@ async def _make_parts(
         limits=Limits(settings.rate_per_second, settings.rate_burst),
         hub=hub,
     )
+
+
+class PlainAddressMiddleware:
+    """Refuse addresses that hold U+0000: no name or id does, and PostgreSQL cannot even compare with it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and ("\x00" in scope["path"] or b"%00" in scope["query_string"]):
+            refused = problems.InvalidRequest("An address may not hold the character U+0000.")
+            await problems.answer(refused, Request(scope))(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 class MeasureMiddleware:

@@ -11,6 +11,7 @@ Problem
 `charged` says whether money may have been spent by this request: always `false`, unless the outcome is unknown.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -174,8 +175,20 @@ def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
     always: tuple[type[Problem], ...] = (Unauthenticated, NotAllowed, InvalidRequest, TooManyRequests, NotNow)
     made: dict[int | str, dict[str, Any]] = {}
     for kind in (*always, *kinds):
-        made[kind.status] = {"description": kind.title, "model": ProblemBody, "content": {CONTENT_TYPE: {}}}
+        made[kind.status] = {"description": kind.title, "model": ProblemBody}
     return made
+
+
+def describe(document: dict[str, Any]) -> dict[str, Any]:
+    """An OpenAPI document in which problems have their own media type; FastAPI knows only one per application."""
+    problem = {"$ref": f"#/components/schemas/{ProblemBody.__name__}"}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for answer in operation.get("responses", {}).values():
+                content = answer.get("content", {})
+                if content.get("application/json", {}).get("schema") == problem:
+                    answer["content"] = {CONTENT_TYPE: content["application/json"]}
+    return document
 
 
 def problem_from_cluster(error: cluster.ApiError) -> Problem:
@@ -252,10 +265,22 @@ def answer(problem: Problem, request: Request) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Let every error leave as problem details."""
+    """Let every error leave as problem details, and say so in OpenAPI."""
+    plain = app.openapi
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = describe(plain())
+        return app.openapi_schema
+
+    app.openapi = described  # type: ignore[method-assign]
 
     async def on_problem(request: Request, error: Exception) -> JSONResponse:
-        return answer(problem_of(error), request)
+        problem = problem_of(error)
+        if problem.status == 405:
+            # Each route knows only its own methods, and the first one that fits the path has answered.
+            problem.headers["Allow"] = ", ".join(sorted(_methods_at(app, request)))
+        return answer(problem, request)
 
     for kind in (
         Problem,
@@ -267,6 +292,15 @@ def install(app: FastAPI) -> None:
         Exception,
     ):
         app.add_exception_handler(kind, on_problem)
+
+
+def _methods_at(app: FastAPI, request: Request) -> set[str]:
+    known = app.openapi()["paths"]
+    here = request.url.path
+    fitting = (
+        [here] if here in known else [one for one in known if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", one), here)]
+    )
+    return {method.upper() for path in fitting for method in known[path]}
 
 
 def problem_of(error: Exception) -> Problem:
@@ -284,6 +318,8 @@ def problem_of(error: Exception) -> Problem:
         case MediaUnavailable():
             log.warning("object storage away", error=str(error))
             return NotNow("The media storage is away.", code="storage_unavailable", retry_after_seconds=5)
+        case HTTPException(status_code=400):
+            return InvalidRequest("The body is not JSON in UTF-8.")
         case HTTPException():
             code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
             made = Problem(str(error.detail), code=code, status=error.status_code, headers=error.headers)

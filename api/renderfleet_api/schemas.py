@@ -2,9 +2,10 @@
 come the names that only REST uses. Unlike the resources, requests refuse unknown fields.
 """
 
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from renderfleet_crds.avatar_render import AvatarRenderSpec
@@ -34,6 +35,19 @@ LabelName = Annotated[
 LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=32)]
 RenderName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+
+Words = Annotated[str, Field(max_length=256, pattern=r"^[^\x00]*$")]
+"""Text for people. PostgreSQL cannot hold U+0000."""
+
+
+def _written_out(value: Any) -> Any:
+    if not isinstance(value, str | datetime) or (isinstance(value, str) and "T" not in value.upper()):
+        raise ValueError("write it as 2026-11-24T12:00:00Z")
+    return value
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+"""A point in time in RFC 3339. Pydantic alone would also take numbers, and guess their unit."""
 
 ONE_AVATAR = "give at most one of avatarId, avatarJobId, avatarKey and avatarRef"
 ONE_AUDIO = "give exactly one of voiceJobId, audioKey, audioUrl, voiceRef and script"
@@ -79,6 +93,10 @@ class _Named(RenderSpec):
     labels: Labels = {}
     """To find it by, here and with kubectl."""
     retry_policy: StrictRetryPolicy = StrictRetryPolicy()
+    cancel: Annotated[bool, Field(json_schema_extra={"const": False})] = False
+    """For a job that exists: POST /jobs/{id}/cancel."""
+    redrive: Annotated[int, Field(json_schema_extra={"const": 0})] = 0
+    """For a job that exists: POST /jobs/{id}/retry."""
 
     @model_validator(mode="after")
     def _only_a_start(self) -> Self:
@@ -149,7 +167,7 @@ class AvatarSave(Body):
     """The avatar preview."""
     index: Annotated[int, Field(ge=1, le=10)] = 1
     """Which of its pictures, counted from 1."""
-    name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    name: Annotated[Words, Field(min_length=1, max_length=128)] | None = None
     preferred: bool = False
     """Use it when a video names no avatar; the one preferred before is so no longer."""
 
@@ -157,7 +175,7 @@ class AvatarSave(Body):
 class AvatarChange(Body):
     """What to change; what is left out stays."""
 
-    name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    name: Annotated[Words, Field(min_length=1, max_length=128)] | None = None
     preferred: bool | None = None
 
 
@@ -202,7 +220,7 @@ class TenantChange(Body):
 class KeyRequest(Body):
     """A new API key."""
 
-    name: Annotated[str, Field(min_length=1, max_length=128)] = "key"
+    name: Annotated[Words, Field(min_length=1, max_length=128)] = "key"
     scopes: Annotated[list[Annotated[str, Field(pattern="^(read|write)$")]], Field(min_length=1, max_length=2)] = [
         "read",
         "write",
@@ -241,7 +259,7 @@ class EndpointRequest(Body):
 
     url: Annotated[str, Field(min_length=8, max_length=2048)]
     """A public https address on port 443."""
-    description: Annotated[str, Field(max_length=256)] | None = None
+    description: Words | None = None
     types: Annotated[list[EventType], Field(max_length=16)] = []
     """Which events; empty means all."""
 
@@ -250,7 +268,7 @@ class EndpointChange(Body):
     """What to change; what is left out stays."""
 
     url: Annotated[str, Field(min_length=8, max_length=2048)] | None = None
-    description: Annotated[str, Field(max_length=256)] | None = None
+    description: Words | None = None
     types: Annotated[list[EventType], Field(max_length=16)] | None = None
     enabled: bool | None = None
     """True sends again to an endpoint that was disabled; what waited is sent then."""
@@ -259,6 +277,6 @@ class EndpointChange(Body):
 class Replay(Body):
     """Which time to send again."""
 
-    since: AwareDatetime
-    until: AwareDatetime | None = None
+    since: Instant
+    until: Instant | None = None
     """Unset: until now."""

@@ -9,7 +9,7 @@ from sqlalchemy import RowMapping
 
 from renderfleet_api.auth import Reader, Writer
 from renderfleet_api.parts import Use
-from renderfleet_api.problems import LimitReached, NotFound, Refused, invalid_field, responses
+from renderfleet_api.problems import NotFound, Refused, invalid_field, responses
 from renderfleet_api.schemas import AvatarChange, AvatarPreviewRequest, AvatarSave
 from renderfleet_api.views import Avatar, Estimate, Job, Page, page_of, place_of
 from renderfleet_crds import meta
@@ -19,13 +19,13 @@ from renderfleet_store import avatars
 from renderfleet_store.documents import output_named
 from renderfleet_store.engine import transaction
 
-from .common import Cursor, How, Limit, Show, find_job, submit
+from .common import SUBMITTED, Cursor, How, Limit, Show, find_job, submit
 
 router = APIRouter(tags=["avatars"])
 _IDS = uuid.UUID("5a0a1f52-0a0b-5d77-8f3e-52464156aaaa")
 
 
-@router.post("/avatars/previews", status_code=202, responses=responses(Refused, LimitReached))
+@router.post("/avatars/previews", status_code=202, responses=SUBMITTED)
 async def preview_avatar(
     *, body: AvatarPreviewRequest, response: Response, caller: Writer, parts: Use, show: Show, ask: How
 ) -> Job | Estimate:

@@ -45,7 +45,7 @@ class BulkAnswer(View):
     results: list[BulkResult]
 
 
-@router.post("/jobs/bulk", responses=responses())
+@router.post("/jobs", responses=responses())
 async def submit_many(
     *,
     body: BulkRequest,

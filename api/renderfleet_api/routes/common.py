@@ -4,7 +4,7 @@ import asyncio
 import math
 import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Query, Response
 from sqlalchemy import RowMapping
@@ -12,7 +12,7 @@ from sqlalchemy import RowMapping
 from renderfleet_api.auth import Reader, TenantCaller
 from renderfleet_api.estimates import estimate
 from renderfleet_api.parts import Parts, Use
-from renderfleet_api.problems import NotFound
+from renderfleet_api.problems import LimitReached, NotFound, Refused, responses
 from renderfleet_api.schemas import JobId
 from renderfleet_api.submit import Accepted, Submitter, is_over
 from renderfleet_api.views import Estimate, Job, Presenter, Row
@@ -88,6 +88,13 @@ def wait_seconds(prefer: str | None) -> float | None:
     """How long the caller would wait for the end; None when it did not ask to."""
     found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", prefer or "", re.IGNORECASE)
     return float(min(int(found[1]), MAX_WAIT_SECONDS)) if found else None
+
+
+SUBMITTED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"model": Job | Estimate, "description": "Over within the time waited for; or the estimate of a dry run"},
+    202: {"model": Job | Estimate, "description": "Accepted; its state is at Location"},
+    **responses(Refused, LimitReached),
+}
 
 
 async def submit(

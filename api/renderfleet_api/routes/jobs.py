@@ -1,14 +1,14 @@
 """Jobs of every kind: look, cancel, try again."""
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Response
+from pydantic import StringConstraints
 
 from renderfleet_api.auth import Reader, Writer
 from renderfleet_api.parts import Use
-from renderfleet_api.problems import NotFound, Refused, invalid_field, responses
-from renderfleet_api.schemas import JobId
+from renderfleet_api.problems import NotFound, Refused, responses
+from renderfleet_api.schemas import Instant, JobId
 from renderfleet_api.submit import act
 from renderfleet_api.views import Job, Page, page_of, place_of
 from renderfleet_crds.phases import Phase
@@ -18,6 +18,7 @@ from renderfleet_store.engine import transaction
 from .common import Cursor, FoundJob, Limit, Show, find_job
 
 router = APIRouter(tags=["jobs"])
+LabelEquals = Annotated[str, StringConstraints(pattern=r"^[^=]+=[^=]*$", max_length=320)]
 Kind = Literal["AvatarRender", "VoiceJob", "VideoRender"]
 
 
@@ -30,9 +31,9 @@ async def list_jobs(
     kind: Kind | None = None,
     status: Annotated[list[Phase] | None, Query()] = None,
     client_reference: Annotated[str | None, Query(alias="clientReference", max_length=256)] = None,
-    label: Annotated[list[str] | None, Query(description="`name=value`; all must fit", max_length=16)] = None,
-    created_after: Annotated[datetime | None, Query(alias="createdAfter")] = None,
-    created_before: Annotated[datetime | None, Query(alias="createdBefore")] = None,
+    label: Annotated[list[LabelEquals] | None, Query(description="`name=value`; all must fit", max_length=16)] = None,
+    created_after: Annotated[Instant | None, Query(alias="createdAfter")] = None,
+    created_before: Annotated[Instant | None, Query(alias="createdBefore")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[Job]:
@@ -91,10 +92,5 @@ async def retry_job(job_id: JobId, caller: Writer, parts: Use, show: Show) -> Jo
 
 
 def _labels(given: list[str] | None) -> dict[str, str]:
-    labels: dict[str, Any] = {}
-    for one in given or ():
-        name, found, value = one.partition("=")
-        if not found or not name:
-            raise invalid_field("label", "write it as name=value")
-        labels[name] = value
-    return labels
+    pairs = (one.partition("=") for one in given or ())
+    return {name: value for name, _, value in pairs}

@@ -4,18 +4,18 @@ from fastapi import APIRouter, Response
 
 from renderfleet_api.auth import Reader, Writer
 from renderfleet_api.parts import Use
-from renderfleet_api.problems import LimitReached, Refused, responses
+from renderfleet_api.problems import responses
 from renderfleet_api.schemas import VoiceRequest
 from renderfleet_api.views import Estimate, Job, Page, Recording, page_of, place_of
 from renderfleet_store import jobs
 from renderfleet_store.engine import transaction
 
-from .common import Cursor, How, Limit, Show, submit
+from .common import SUBMITTED, Cursor, How, Limit, Show, submit
 
 router = APIRouter(tags=["voice"])
 
 
-@router.post("/voice", status_code=202, responses=responses(Refused, LimitReached))
+@router.post("/voice", status_code=202, responses=SUBMITTED)
 async def create_voice(
     *, body: VoiceRequest, response: Response, caller: Writer, parts: Use, show: Show, ask: How
 ) -> Job | Estimate:

@@ -22,7 +22,7 @@ async def test_each_item_of_a_list_stands_for_itself(tenant: Tenant, cluster: Cl
         {"kind": "VideoRender", "script": "Hi", "voiceId": "anna", "avatarKey": "media/rf-other/x.png"},
     ]
 
-    answer = (await tenant.post("/jobs/bulk", {"items": items})).json()
+    answer = (await tenant.post("/jobs", {"items": items})).json()
 
     results = answer["results"]
     assert answer["accepted"] == 2
@@ -37,8 +37,8 @@ async def test_each_item_of_a_list_stands_for_itself(tenant: Tenant, cluster: Cl
 async def test_a_list_that_is_sent_again_makes_nothing_twice(tenant: Tenant, cluster: Cluster) -> None:
     body = {"items": [{**VOICE, "text": f"number {number}"} for number in range(12)]}
 
-    first = (await tenant.post("/jobs/bulk", body, Idempotency_Key="list-1")).json()
-    again = (await tenant.post("/jobs/bulk", body, Idempotency_Key="list-1")).json()
+    first = (await tenant.post("/jobs", body, Idempotency_Key="list-1")).json()
+    again = (await tenant.post("/jobs", body, Idempotency_Key="list-1")).json()
 
     assert first["accepted"] == again["accepted"] == 12
     assert [one["job"]["id"] for one in first["results"]] == [one["job"]["id"] for one in again["results"]]
@@ -47,7 +47,7 @@ async def test_a_list_that_is_sent_again_makes_nothing_twice(tenant: Tenant, clu
 
 async def test_a_list_has_its_limits(tenant: Tenant) -> None:
     for items in ([], [VOICE] * 101):
-        assert (await tenant.post("/jobs/bulk", {"items": items})).status_code == 422
+        assert (await tenant.post("/jobs", {"items": items})).status_code == 422
 
 
 async def test_a_dry_run_checks_and_estimates_and_makes_nothing(tenant: Tenant, cluster: Cluster) -> None:

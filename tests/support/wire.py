@@ -242,7 +242,7 @@ class Runner:
     termination_path: Path
     log_path: Path
 
-    def wait(self, seconds: float = 90) -> Ended:
+    def wait(self, seconds: float = 180) -> Ended:
         """Its end."""
         self.process.wait(seconds)
         message = self.termination_path.read_text() if self.termination_path.exists() else ""
@@ -267,6 +267,7 @@ class Bench:
     standin: Standin
     store: ObjectStore
     keys_folder: Path = field(init=False)
+    _started: list[Runner] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.keys_folder = self.folder / "keys"
@@ -403,7 +404,14 @@ class Bench:
                 stdout=log,
                 stderr=log,
             )
-        return Runner(process, termination_path, log_path)
+        self._started.append(Runner(process, termination_path, log_path))
+        return self._started[-1]
+
+    def kill_all(self) -> None:
+        """End runners that a failing test has left, or they would pay in the next one."""
+        for runner in self._started:
+            if runner.process.poll() is None:
+                runner.kill()
 
     def run(self, task: Task, **env: str) -> Ended:
         """Start a runner and wait for its end."""
@@ -416,7 +424,7 @@ class Bench:
 
     async def until_waiting(self, count: int = 1) -> None:
         """Until so many calls stand at a gate."""
-        await asyncio.to_thread(wait_until, lambda: self.standin.waiting() >= count, "a call at the gate")
+        await asyncio.to_thread(wait_until, lambda: self.standin.waiting() >= count, "a call at the gate", 90)
 
 
 def ffprobe(file: Path) -> dict[str, Any]:

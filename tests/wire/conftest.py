@@ -34,9 +34,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, standin: Standin, store: ObjectStore) -> Bench:
+def bench(tmp_path: Path, standin: Standin, store: ObjectStore) -> Iterator[Bench]:
     """Makes tasks and runs them."""
-    return Bench(tmp_path, standin, store)
+    bench = Bench(tmp_path, standin, store)
+    yield bench
+    bench.kill_all()
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,7 @@ async def test_killed_between_the_answer_and_the_result(bench: Bench, make: Call
         }
     )
     first = bench.start(broken)
-    await asyncio.to_thread(wait_until, lambda: bench.record(task, "accepted") is not None, "the accepted record")
+    await asyncio.to_thread(wait_until, lambda: bench.record(task, "accepted") is not None, "the accepted record", 90)
     first.kill()
 
     second = bench.run(task, **IN_A_HURRY)

@@ -231,13 +231,12 @@ def _ensure_base() -> None:
         == 0
     ):
         return
-    mirror = os.environ.get("RENDERFLEET_DEBIAN_MIRROR", "http://deb.debian.org/debian")
-    security = os.environ.get("RENDERFLEET_DEBIAN_SECURITY_MIRROR", "http://deb.debian.org/debian-security")
-    sources = [
-        f"deb {mirror} {BASE_RELEASE} main",
-        f"deb {mirror} {BASE_RELEASE}-updates main",
-        f"deb {security} {BASE_RELEASE}-security main",
-    ]
+    # Without sources of ours mmdebstrap takes Debian's own, updates and security included.
+    sources = []
+    if mirror := os.environ.get("RENDERFLEET_DEBIAN_MIRROR"):
+        sources = [f"deb {mirror} {BASE_RELEASE} main", f"deb {mirror} {BASE_RELEASE}-updates main"]
+        if security := os.environ.get("RENDERFLEET_DEBIAN_SECURITY_MIRROR"):
+            sources.append(f"deb {security} {BASE_RELEASE}-security main")
     leave_out = [
         f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "info", "locale", "lintian")
     ]

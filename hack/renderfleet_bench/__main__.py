@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import fcntl
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -25,12 +28,30 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m renderfleet_bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller numbers, at most 6 minutes instead of 25")
     plan = QUICK if parser.parse_args(arguments).quick else FULL
+    OUT.mkdir(parents=True, exist_ok=True)
+    with (OUT / "running").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            print(
+                f"error: another bench runs here ({lock.name} is locked): two at once would measure each other",
+                file=sys.stderr,
+            )
+            return 1
+        return run(plan)
+
+
+def run(plan: Plan) -> int:
+    """Measure, print and write; returns the exit code."""
     logs = OUT / "logs" / plan.name
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
     scratch = Path(tempfile.mkdtemp(prefix="renderfleet-bench-"))
     try:
-        report = uvloop.run(Run(plan, scratch, logs).measure())
+        report = uvloop.run(until_terminated(Run(plan, scratch, logs)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("\nstopped; nothing is left running", file=sys.stderr)
+        return 130
     except (Trouble, BaseExceptionGroup) as failure:
         unknown = [one for one in leaves(failure) if not isinstance(one, Trouble)]
         if unknown:
@@ -43,6 +64,14 @@ def main(arguments: list[str] | None = None) -> int:
     write(report, plan)
     print(f"\n{report.text()}\n\n{report.last_line()}")
     return 0
+
+
+async def until_terminated(bench: Run) -> Report:
+    """Measure; SIGTERM ends it as Ctrl-C does, with everything taken down."""
+    measuring = asyncio.current_task()
+    assert measuring is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, measuring.cancel)
+    return await bench.measure()
 
 
 def leaves(failure: BaseException) -> list[BaseException]:

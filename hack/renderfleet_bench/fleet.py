@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
@@ -24,7 +25,7 @@ import yaml
 from renderfleet_bench.children import Child
 from renderfleet_bench.load import AVATARS
 from renderfleet_bench.plane import SYSTEM_NAMESPACE, Plane
-from renderfleet_bench.proc import cpu_seconds_of_tree
+from renderfleet_bench.proc import cost_of, cpu_seconds_of_tree
 from renderfleet_client.errors import ApiError, NotFound
 from renderfleet_client.resources import JOBS, NAMESPACES, RESOURCE_QUOTAS, SECRETS, Resource
 from renderfleet_cluster import programs
@@ -122,7 +123,9 @@ class Fleet:
     def cpu_seconds(self) -> dict[str, float]:
         """Processor time so far of everything that takes part, by name."""
         pids = {**self.plane.pids(), **self.pids, "operator": self.running_operator().pid}
-        return {name: cpu_seconds_of_tree(pid) for name, pid in pids.items()}
+        # The bench itself without its children: they are the others.
+        own = cost_of(os.getpid()).cpu_seconds
+        return {"bench": own, **{name: cpu_seconds_of_tree(pid) for name, pid in pids.items()}}
 
     def check(self) -> None:
         """Raises Trouble when the operator has ended by itself."""

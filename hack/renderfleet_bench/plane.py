@@ -60,9 +60,9 @@ class Plane:
         return self.shape.options.controller_flags
 
     def pids(self) -> dict[str, int]:
-        """The plane's processes by name, kwok and the bench itself among them."""
+        """The plane's processes by name, kwok among them."""
         known = {one.name: one.pid for one in supervisor.read(self.shape.processes_file) if one.name != "supervisor"}
-        return {**known, "kwok": self.kwok.pid, "bench": os.getpid()}
+        return {**known, "kwok": self.kwok.pid}
 
     def kubectl(self, *arguments: str, text: str | None = None) -> str:
         """Run kubectl as administrator and return what it printed."""

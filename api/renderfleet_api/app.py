@@ -27,6 +27,7 @@ from .routes import admin, avatars, bulk, events, health, jobs, uploads, videos,
 from .settings import ApiSettings
 from .streams import Hub
 from .trace import TraceMiddleware
+from .turns import Turns
 
 REQUESTS: Final = Histogram(
     "renderfleet_api_request_seconds",
@@ -88,6 +89,7 @@ async def _make_parts(
         keys=KeyRing(primary, settings.key_secret.get_secret_value(), admin_key, settings.key_cache_seconds),
         limits=Limits(settings.rate_per_second, settings.rate_burst),
         hub=hub,
+        turns=Turns(),
     )
 
 

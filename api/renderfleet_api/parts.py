@@ -14,6 +14,7 @@ from .keys import KeyRing
 from .limits import Limits
 from .settings import ApiSettings
 from .streams import Hub
+from .turns import Turns
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Parts:
     keys: KeyRing
     limits: Limits
     hub: Hub
+    turns: Turns
 
 
 def parts_of(request: Request) -> Parts:

@@ -59,7 +59,7 @@ async def save_avatar(*, body: AvatarSave, caller: Writer, parts: Use, show: Sho
         "job_uid": row["uid"],
         "job_index": body.index,
     }
-    async with transaction(parts.primary) as connection:
+    async with parts.turns.of(caller.namespace), transaction(parts.primary) as connection:
         saved = await avatars.save(connection, values, preferred=body.preferred)
     response.headers["Location"] = f"{parts.settings.public_url}/avatars/{identity}"
     return show.avatar(saved)
@@ -86,7 +86,7 @@ async def get_avatar(avatar_id: str, caller: Reader, parts: Use, show: Show) -> 
 @router.patch("/avatars/{avatar_id}", responses=responses(NotFound))
 async def change_avatar(*, avatar_id: str, body: AvatarChange, caller: Writer, parts: Use, show: Show) -> Avatar:
     """Rename an avatar, or make it the preferred one."""
-    async with transaction(parts.primary) as connection:
+    async with parts.turns.of(caller.namespace), transaction(parts.primary) as connection:
         row = await avatars.change(connection, caller.namespace, avatar_id, name=body.name, preferred=body.preferred)
     return show.avatar(_there(row))
 

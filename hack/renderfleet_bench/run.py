@@ -18,6 +18,8 @@ from renderfleet_bench.throughput import Alternation
 from renderfleet_cluster.say import line
 from renderfleet_cluster.shape import ControllerFlags, Shape, processes
 
+PLANE_SECONDS = 60.0
+"""What a second plane is started for at least."""
 TEAR_DOWN_SECONDS = 15.0
 """Kept back at the end, for leaving the machine as it was."""
 
@@ -43,8 +45,11 @@ class Run:
                 await self._part("throughput 5000", self._throughput_5000, fleet)
             await self._part("restart", self._restart, fleet)
             await self._part("fairness", self._fairness, fleet)
-        async with self._fleet(ControllerFlags.DEFAULT) as fleet:
-            await self._part("default flags", self._default_flags, fleet)
+        if self._left() < PLANE_SECONDS:
+            self._leave_out("default flags", "no time was left")
+        else:
+            async with self._fleet(ControllerFlags.DEFAULT) as fleet:
+                await self._part("default flags", self._default_flags, fleet)
         self._sum_up()
         return self.report
 
@@ -63,7 +68,7 @@ class Run:
     async def _part(self, name: str, measure: Callable[[Fleet], Awaitable[None]], fleet: Fleet) -> None:
         left = self._left()
         if left <= 0:
-            self.report.sections.setdefault("Left out", []).append((name, "no time was left"))
+            self._leave_out(name, "no time was left")
             return
         begin = time.monotonic()
         try:
@@ -72,12 +77,14 @@ class Run:
         except TimeoutError:
             if self._left() > 0:  # some other clock ran out: an error like any other
                 raise
-            self.report.sections.setdefault("Left out", []).append(
-                (name, f"cut off after {left:.0f} s: no time was left")
-            )
+            self._leave_out(name, f"cut off after {left:.0f} s: no time was left")
         line(
             f"-- {name}: {time.monotonic() - begin:.0f} s, {self._elapsed():.0f} of {self._plan.limit_seconds:.0f} s gone"
         )
+
+    def _leave_out(self, part: str, why: str) -> None:
+        line(f"left out: {part}: {why}")
+        self.report.sections.setdefault("Left out", []).append((part, why))
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
@@ -93,20 +100,22 @@ class Run:
             rest_seconds=rest_after(self._plan, part, self._jobs_per_second),
         )
 
+    async def _alternate(
+        self, fleet: Fleet, part: str, key: str, size: int, pairs: int, *, keep_last: bool = False
+    ) -> None:
+        """Rounds by turns; what was measured counts even when the rest was cut off."""
+        found = Alternation(size)
+        try:
+            await throughput.alternate(
+                fleet, found, pairs, lambda so_far: self._fits(part, so_far.pair_seconds), keep_last=keep_last
+            )
+        finally:
+            if found.ours:
+                self._keep(found, key)
+
     async def _throughput_500(self, fleet: Fleet) -> None:
         await throughput.warm_up(fleet)
-        found = await throughput.alternate(
-            fleet, 500, self._plan.pairs_500, lambda so_far: self._fits("throughput 500", so_far.pair_seconds)
-        )
-        self._jobs_per_second = found.bare[-1].per_second
-        self._keep(found, "ratio_500")
-        report = self.report
-        report.numbers["operator_writes_per_render"] = sum(found.writes.values()) / found.renders
-        report.notes["operator_writes_per_render"] = (
-            f"over {found.renders} renders, audit log; {found.refused} refused;"
-            f" Events apart: {found.events / found.renders:.2f} per render; Lease left out"
-        )
-        report.sections["What the operator wrote"] = by_count(found.writes, found.renders)
+        await self._alternate(fleet, "throughput 500", "ratio_500", 500, self._plan.pairs_500)
 
     async def _overhead(self, fleet: Fleet) -> None:
         found = await overhead.measure(fleet, self._plan.singles)
@@ -130,10 +139,7 @@ class Run:
         if not self._fits(part, expected):
             self.report.notes["ratio_5000"] = f"left out: a pair would take some {expected:.0f} s on this machine now"
             return
-        found = await throughput.alternate(
-            fleet, 5000, self._plan.pairs_5000, lambda so_far: self._fits(part, so_far.pair_seconds), keep_last=True
-        )
-        self._keep(found, "ratio_5000")
+        await self._alternate(fleet, part, "ratio_5000", 5000, self._plan.pairs_5000, keep_last=True)
 
     async def _restart(self, fleet: Fleet) -> None:
         found = await restart.measure(fleet, self._plan.finished, self._plan.live)
@@ -158,18 +164,17 @@ class Run:
 
     async def _default_flags(self, fleet: Fleet) -> None:
         await throughput.warm_up(fleet, 15)
-        size = self._plan.default_flags_count
-        found = await throughput.alternate(
-            fleet, size, self._plan.default_flags_pairs, lambda so_far: self._fits("default flags", so_far.pair_seconds)
+        plan = self._plan
+        await self._alternate(
+            fleet, "default flags", "ratio_default_flags", plan.default_flags_count, plan.default_flags_pairs
         )
-        self._keep(found, "ratio_default_flags")
 
     def _keep(self, found: Alternation, key: str) -> None:
         self.report.numbers[key] = found.ratio.value
         self.report.notes[key] = found.note()
         self.report.raw[key] = found.raw()
         self.report.sections[f"Rounds of {found.size} ({key})"] = [
-            *((one.who, one.text()) for pair in zip(found.bare, found.ours, strict=True) for one in pair),
+            *((one.who, one.text()) for pair in zip(found.bare, found.ours, strict=False) for one in pair),
             (
                 "until let go of",
                 f"ratio {found.ratio_settled:.2f} with the clock stopped when the last one is archived",
@@ -182,16 +187,28 @@ class Run:
         title = f"Processor time per bare Job, per render ({key}); ratio by it: {found.ratio_by_cpu:.2f}"
         self.report.sections[title] = found.cpu_rows()
         self._peak_rss_mib = max(self._peak_rss_mib, found.rss_mib)
-        self._spent.append(found)
+        if key == "ratio_500":
+            self._jobs_per_second = found.bare[-1].per_second
+            self._keep_writes(found)
+        if key != "ratio_default_flags":
+            self._spent.append(found)
+
+    def _keep_writes(self, found: Alternation) -> None:
+        report = self.report
+        report.numbers["operator_writes_per_render"] = sum(found.writes.values()) / found.renders
+        report.notes["operator_writes_per_render"] = (
+            f"over {found.renders} renders, audit log; {found.refused} refused;"
+            f" Events apart: {found.events / found.renders:.2f} per render; Lease left out"
+        )
+        report.sections["What the operator wrote"] = by_count(found.writes, found.renders)
 
     def _sum_up(self) -> None:
         report = self.report
         report.numbers["operator_rss_mib"] = self._peak_rss_mib or None
         report.notes["operator_rss_mib"] = "largest of all parts"
-        tuned = self._spent[:-1] if len(self._spent) > 1 else self._spent
-        renders = sum(one.renders for one in tuned)
+        renders = sum(one.renders for one in self._spent)
         if renders:
-            cpu = sum(one.cpu_seconds for one in tuned)
+            cpu = sum(one.cpu_seconds for one in self._spent)
             report.numbers["operator_cpu_ms_per_render"] = 1000 * cpu / renders
             report.notes["operator_cpu_ms_per_render"] = f"{cpu:.0f} s for {renders} renders"
 

@@ -79,6 +79,10 @@ class Alternation:
         return sum(one.count for one in self.ours)
 
     @property
+    def jobs(self) -> int:
+        return sum(one.count for one in self.bare)
+
+    @property
     def ratio(self) -> Ratio:
         """Throughput of renders over that of bare Jobs."""
         return ratio_of_medians([one.per_second for one in self.ours], [one.per_second for one in self.bare])
@@ -95,13 +99,13 @@ class Alternation:
 
         What the throughput's ratio comes to when both cores are busy with nothing else; other load disturbs it less.
         """
-        return sum(self.cpu_bare.values()) / sum(self.cpu_ours.values())
+        return (sum(self.cpu_bare.values()) / self.jobs) / (sum(self.cpu_ours.values()) / self.renders)
 
     def cpu_rows(self) -> list[tuple[str, str]]:
         """Milliseconds per object by process: bare Job, render."""
         bare, ours = (
-            {name: 1000 * seconds / self.renders for name, seconds in [*spent.items(), ("all", sum(spent.values()))]}
-            for spent in (self.cpu_bare, self.cpu_ours)
+            {name: 1000 * seconds / count for name, seconds in [*spent.items(), ("all", sum(spent.values()))]}
+            for spent, count in ((self.cpu_bare, self.jobs), (self.cpu_ours, self.renders))
         )
         return [
             (name, f"{bare.get(name, 0):.1f} ms, {ours[name]:.1f} ms")
@@ -144,14 +148,15 @@ async def warm_up(fleet: Fleet, count: int = 40) -> None:
 
 
 async def alternate(
-    fleet: Fleet, size: int, pairs: int, go_on: Callable[[Alternation], bool], *, keep_last: bool = False
-) -> Alternation:
-    """Up to so many pairs, bare first, as long as `go_on` allows another one.
+    fleet: Fleet, found: Alternation, pairs: int, go_on: Callable[[Alternation], bool], *, keep_last: bool = False
+) -> None:
+    """Add up to so many pairs to `found`, bare first, as long as `go_on` allows another one.
 
-    `keep_last` leaves the last round's finished renders where they are.
+    `keep_last` leaves the last round's finished renders where they are. When it is cut off, what `found` holds is whole
+    rounds; a bare one may be without its neighbour.
     """
     loop = asyncio.get_running_loop()
-    found = Alternation(size)
+    size = found.size
     for number in range(pairs):
         if number and not go_on(found):
             line(f"no time for more than {number} pairs of {size}")
@@ -169,19 +174,20 @@ async def alternate(
         if not (keep_last and number == pairs - 1):
             await clean(fleet)
         found.pair_seconds = loop.time() - begin
-    return found
 
 
 async def _measure_ours(fleet: Fleet, names: list[str], found: Alternation) -> None:
     operator = fleet.running_operator()
     place, before, all_before = fleet.plane.audit.place(), operator.cost(), fleet.cpu_seconds()
     batch = await run_batch(fleet.plane.cluster, RENDERS, names, alive=fleet.check)
-    found.ours.append(Round.of("RenderFleet", batch))
-    found.settle_seconds.append(await fleet.settle(RENDERS.namespace))
-    after = operator.cost()
-    add(found.cpu_ours, all_before, fleet.cpu_seconds())
+    settle_seconds = await fleet.settle(RENDERS.namespace)
+    after, all_after = operator.cost(), fleet.cpu_seconds()
     await asyncio.sleep(AUDIT_LAG_SECONDS)
     spent = written(fleet, place)
+    # From here on nothing waits, so a cut leaves whole rounds only.
+    found.ours.append(Round.of("RenderFleet", batch))
+    found.settle_seconds.append(settle_seconds)
+    add(found.cpu_ours, all_before, all_after)
     found.cpu_seconds += after.cpu_seconds - before.cpu_seconds
     found.rss_mib = max(found.rss_mib, after.peak_rss_mib)
     found.writes += spent.by_what

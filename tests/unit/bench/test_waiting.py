@@ -108,7 +108,9 @@ def test_notes_say_how_much_was_measured():
 
 
 def test_processor_time_is_compared_over_all_processes():
-    found = Alternation(500, ours=[round_of("RenderFleet", 40.0, count=10)])
+    found = Alternation(
+        10, bare=[round_of("bare Jobs", 50.0, count=10)], ours=[round_of("RenderFleet", 40.0, count=10)]
+    )
     for before, after, total in (
         ({"api": 1.0}, {"api": 1.3}, found.cpu_bare),
         ({"api": 1.3, "operator": 2.0}, {"api": 1.7, "operator": 2.2}, found.cpu_ours),
@@ -121,3 +123,15 @@ def test_processor_time_is_compared_over_all_processes():
         ("api", "30.0 ms, 40.0 ms"),
         ("operator", "0.0 ms, 20.0 ms"),
     ]
+
+
+def test_a_bare_round_without_its_neighbour_does_not_lower_the_processor_time_per_job():
+    found = Alternation(
+        10,
+        bare=[round_of("bare Jobs", 50.0, count=10), round_of("bare Jobs", 50.0, count=10)],
+        ours=[round_of("RenderFleet", 40.0, count=10)],
+        cpu_bare={"api": 0.6},
+        cpu_ours={"api": 0.6},
+    )
+
+    assert found.ratio_by_cpu == pytest.approx(0.5)

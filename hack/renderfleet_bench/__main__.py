@@ -63,6 +63,11 @@ def run(plan: Plan) -> int:
         shutil.rmtree(scratch, ignore_errors=True)
     write(report, plan)
     print(f"\n{report.text()}\n\n{report.last_line()}")
+    if report.has_failed:
+        print(
+            "error: not even the first ratio could be measured in time: is the machine busy otherwise?", file=sys.stderr
+        )
+        return 1
     return 0
 
 

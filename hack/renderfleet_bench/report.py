@@ -92,9 +92,24 @@ class Report:
         parts = [columns(rows)]
         for title, section in self.sections.items():
             parts.append(f"{title}\n" + columns([(f"  {what}", value) for what, value in section]))
-        missed = [bar.key for bar in BARS if bar.verdict(self.numbers.get(bar.key)) is Verdict.MISSED]
-        parts.append(f"bars missed: {', '.join(missed)}" if missed else "no bar was missed")
+        parts.append(self.conclusion())
         return "\n\n".join(parts)
+
+    def conclusion(self) -> str:
+        """Which bars were missed, and which nobody can speak of."""
+        keys = {verdict: [bar.key for bar in BARS if self._verdict(bar) is verdict] for verdict in Verdict}
+        said = [f"bars passed: {len(keys[Verdict.PASSED])}", f"missed: {', '.join(keys[Verdict.MISSED]) or 'none'}"]
+        if unknown := keys[Verdict.NOT_MEASURED]:
+            said.append(f"not measured: {', '.join(unknown)}")
+        return "; ".join(said)
+
+    @property
+    def has_failed(self) -> bool:
+        """Without the first number there was no bench, only an attempt at one."""
+        return self.numbers.get(BARS[0].key) is None
+
+    def _verdict(self, bar: Bar) -> Verdict:
+        return bar.verdict(self.numbers.get(bar.key))
 
     def content(self) -> dict[str, Any]:
         """Everything, for the file."""

@@ -35,13 +35,21 @@ def test_bars(bar, value, expected):
     assert bar.verdict(value) is expected
 
 
-def test_the_table_names_the_bars_that_were_missed():
+def test_the_table_ends_with_the_bars_that_were_missed_and_those_nobody_can_speak_of():
     report = Report("full", numbers={"ratio_500": 0.5, "restart_writes_finished": 3, "operator_rss_mib": 150.0})
 
     text = report.text()
 
-    assert text.endswith("bars missed: ratio_500, restart_writes_finished")
+    assert "bars passed: 1; missed: ratio_500, restart_writes_finished; not measured: ratio_5000, " in text
     assert all(bar.what in text for bar in BARS)
+
+
+def test_a_run_without_any_number_passes_nothing_and_has_failed():
+    empty = Report("quick")
+
+    assert empty.conclusion().startswith("bars passed: 0; missed: none; not measured: ratio_500, ")
+    assert empty.has_failed
+    assert not Report("quick", numbers={"ratio_500": 0.1}).has_failed, "a missed bar is a result"
 
 
 def test_the_file_holds_what_the_table_and_the_last_line_say():

@@ -185,9 +185,8 @@ def describe(document: dict[str, Any]) -> dict[str, Any]:
     for operations in document["paths"].values():
         for operation in operations.values():
             for answer in operation.get("responses", {}).values():
-                content = answer.get("content", {})
-                if content.get("application/json", {}).get("schema") == problem:
-                    answer["content"] = {CONTENT_TYPE: content["application/json"]}
+                if any(one.get("schema") == problem for one in answer.get("content", {}).values()):
+                    answer["content"] = {CONTENT_TYPE: {"schema": problem}}
     return document
 
 

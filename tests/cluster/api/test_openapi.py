@@ -19,7 +19,7 @@ async def test_schemathesis_finds_no_violation(api: Api, tenant: Tenant, tmp_pat
         *("-H", f"Authorization: Bearer {tenant.key}"),
         *("--exclude-path-regex", r"^/admin|/?events$"),
         *("--exclude-checks", "positive_data_acceptance"),
-        *("-n", "15", "--request-timeout", "60", "--seed", "1"),
+        *("-n", "8", "--request-timeout", "60", "--seed", "1"),
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False)
 

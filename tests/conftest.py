@@ -21,7 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
         name = default_cluster_name()
         option.cluster_name = name
         option.kind_bin = str(REPOSITORY / "hack/cluster/kind")
-        option.kind_kubectl_bin = str(programs.KUBERNETES.path("kubectl"))
+        option.kind_kubectl_bin = str(programs.KUBECTL.path("kubectl"))
         kubeconfig = state_dir() / name / "kubeconfig"
         # pytest-kind touches this file before there is a cluster; its folder has to be there.
         kubeconfig.parent.mkdir(parents=True, exist_ok=True)

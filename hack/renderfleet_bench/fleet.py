@@ -157,7 +157,7 @@ class Fleet:
         }
         await self.plane.cluster.create(PROVIDERS, body)
 
-    async def add_tenant(self, name: str, *, concurrency: int = 9_999) -> None:
+    async def add_tenant(self, name: str, *, concurrency: int = 10_000) -> None:
         """A RenderTenant; returns when its namespace and its quota are there and counted."""
         body = {
             "apiVersion": meta.API_VERSION,

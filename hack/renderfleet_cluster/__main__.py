@@ -78,9 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("kubeconfig", "print the path of the cluster's kubeconfig").set_defaults(run=_kubeconfig)
 
     tools = verbs.add_parser("tools", help="build kubectl and helm if needed and print their folder")
-    tools.add_argument(
-        "also", nargs="*", choices=[[], *(one.name for one in programs.ALL)], help="further programs to build"
-    )
+    tools.add_argument("also", nargs="*", metavar="program", help="further ones to build: kwok, versitygw, kind, …")
     tools.set_defaults(run=_tools)
 
     picture = verb("images", "build the project's images; `load` also puts them into the cluster")
@@ -90,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     picture.set_defaults(run=_images)
 
-    supervise = verbs.add_parser("supervise", help=argparse.SUPPRESS)
+    supervise = verbs.add_parser("supervise")  # without help: what `up` starts, not what people type
     supervise.add_argument("shape_file", type=Path)
     supervise.set_defaults(run=_supervise)
     return parser
@@ -126,8 +124,11 @@ def _kubeconfig(chosen: argparse.Namespace) -> int:
 
 
 def _tools(chosen: argparse.Namespace) -> int:
-    wanted = {"kubernetes", "helm", *chosen.also}
-    programs.ensure(one for one in programs.ALL if one.name in wanted)
+    wanted = {"kubectl", "helm", *chosen.also}
+    known = {one.name: one for one in programs.ALL}
+    if unknown := sorted(wanted - known.keys()):
+        raise Trouble(f"no program {', '.join(unknown)}", f"choose from {', '.join(known)}")
+    programs.ensure(one for name, one in known.items() if name in wanted)
     print(programs.tools_dir())
     return 0
 

@@ -51,8 +51,8 @@ class ExistingProvider:
         return self._kubectl("config", "current-context").strip()
 
     def _kubectl(self, *arguments: str) -> str:
-        programs.ensure([programs.KUBERNETES])
-        kubectl = programs.KUBERNETES.path("kubectl")
+        programs.ensure([programs.KUBECTL])
+        kubectl = programs.KUBECTL.path("kubectl")
         result = subprocess.run(
             [kubectl, "--kubeconfig", self.kubeconfig(), "--request-timeout=10s", *arguments],
             capture_output=True,

@@ -32,6 +32,7 @@ class KindProvider:
             raise Trouble(
                 "kind clusters here have neither an audit log nor default controller flags", "use --provider local"
             )
+        programs.ensure([programs.KUBECTL])
         if self._is_there():
             line(f"kind cluster {self._name} is running")
             return

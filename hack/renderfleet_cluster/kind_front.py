@@ -53,7 +53,7 @@ def _means_real_kind() -> bool:
 
 
 def _become_kind(arguments: Sequence[str]) -> None:
-    programs.ensure([programs.KIND])
+    programs.ensure([programs.KIND, programs.KUBECTL])
     if engine := providers.answering_engine():
         os.environ["KIND_EXPERIMENTAL_PROVIDER"] = engine
     binary = str(programs.KIND.path("kind"))

@@ -23,6 +23,7 @@ from renderfleet_cluster.health import is_healthy
 from renderfleet_cluster.shape import HealthKind, Process, Shape
 
 LOOK_EVERY_SECONDS = 0.1
+LOOK_WHEN_WELL_EVERY_SECONDS = 0.5
 RESTART_PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
 STEADY_AFTER_SECONDS = 30.0
 """A process that ran this long has earned a short pause again."""
@@ -125,7 +126,8 @@ class Supervisor:
         while not self._stopping:
             for process in self._processes:
                 self._look_after(process)
-            time.sleep(LOOK_EVERY_SECONDS)
+            all_well = len(self._was_healthy) == len(self._processes)
+            time.sleep(LOOK_WHEN_WELL_EVERY_SECONDS if all_well else LOOK_EVERY_SECONDS)
         self._say("stopping")
         stop_running([self._known[process.name] for process in self._processes if process.name in self._known])
         for child in self._children.values():

@@ -58,11 +58,14 @@ class Process:
 
 
 async def start(name: str, command: list[str], folder: Path, environment: Mapping[str, str]) -> Process:
-    """Start a program in `folder`; its output goes to `<name>.log` there, behind what is in it."""
+    """Start a program in `folder`; its output goes to `<name>.log` there, behind what is in it.
+
+    It dies with us, however we end: a harness that is itself killed must not leave its victims behind.
+    """
     log = folder / f"{name}.log"
     with log.open("ab") as sink:
         child = await asyncio.create_subprocess_exec(
-            *command,
+            *("setpriv", "--pdeathsig", "KILL", "--", *command),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=sink,
             stderr=asyncio.subprocess.STDOUT,

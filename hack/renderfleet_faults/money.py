@@ -144,6 +144,7 @@ class MoneySweep:
             nonlocal done
             async with room:
                 await self._play(run)
+            await self._note(run)
             done += 1
             if done % 20 == 0 or done == len(runs):
                 line(f"  {done} of {len(runs)}")
@@ -162,6 +163,12 @@ class MoneySweep:
             await world.until(lambda: self._rests(trial), f"the end of {trial.subject}", PATIENCE_SECONDS)
         except TimeoutError as stuck:
             run.trouble = str(stuck)
+
+    async def _note(self, run: Run) -> None:
+        """A line in the suite's folder at once: who stops a long run early still has what was found so far."""
+        account = await self._account(run)
+        with (self._lab.folder / "progress.jsonl").open("a") as lines:
+            lines.write(json.dumps(asdict(account)) + "\n")
 
     def _rests(self, trial: Trial) -> bool:
         renders = self._lab.world.renders(trial.subject)

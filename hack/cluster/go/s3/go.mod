@@ -1,5 +1,5 @@
 // Builds versitygw, the S3 server of tests and demo.
-module renderfleet.dev/hack/versitygw
+module renderfleet.dev/hack/s3
 
 go 1.26.0
 

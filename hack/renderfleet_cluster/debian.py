@@ -23,6 +23,15 @@ CLUSTER_PACKAGES: Mapping[str, str] = {
 }
 """Program -> the package that brings it, for a cluster with pods."""
 
+MEDIA_PACKAGES: Mapping[str, str] = {
+    "ffmpeg": "ffmpeg",
+    "espeak-ng": "espeak-ng",
+    "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf": "fonts-dejavu-core",
+}
+"""What runners and the stand-in need where they run outside of their images."""
+
+POSTGRES_PACKAGES: Mapping[str, str] = {"/usr/lib/postgresql/15/bin/initdb": "postgresql-15"}
+
 CONTROL_PLANE_PACKAGES: Mapping[str, str] = {"ip": "iproute2", "openssl": "openssl"}
 
 IMAGE_PACKAGES: Mapping[str, str] = {

@@ -80,7 +80,7 @@ KUBERNETES = ProgramSet(
             "kube-proxy",
         )
     },
-    usual_seconds=460,
+    usual_seconds=440,
     linker_variables=_kubernetes_version_variables("1.37.2"),
 )
 KUBECTL = ProgramSet(
@@ -108,7 +108,7 @@ CONTAINERD = ProgramSet(
         name: f"github.com/containerd/containerd/v2/cmd/{name}"
         for name in ("containerd", "containerd-shim-runc-v2", "ctr")
     },
-    usual_seconds=70,
+    usual_seconds=50,
     linker_variables={"github.com/containerd/containerd/v2/version.Version": "2.4.2"},
 )
 COREDNS = ProgramSet(
@@ -116,7 +116,7 @@ COREDNS = ProgramSet(
     module="cluster",
     version="1.15.0",
     binaries={"coredns": "renderfleet.dev/hack/cluster/coredns"},
-    usual_seconds=60,
+    usual_seconds=25,
     linker_variables={},
 )
 PAUSE = ProgramSet(
@@ -132,7 +132,7 @@ HELM = ProgramSet(
     module="cluster",
     version="4.3.1",
     binaries={"helm": "helm.sh/helm/v4/cmd/helm"},
-    usual_seconds=120,
+    usual_seconds=45,
     linker_variables={"helm.sh/helm/v4/internal/version.version": "v4.3.1"},
 )
 VERSITYGW = ProgramSet(
@@ -148,7 +148,7 @@ KWOK = ProgramSet(
     module="cluster",
     version="0.8.0",
     binaries={"kwok": "sigs.k8s.io/kwok/cmd/kwok"},
-    usual_seconds=80,
+    usual_seconds=25,
     linker_variables={"sigs.k8s.io/kwok/pkg/consts.Version": "v0.8.0"},
 )
 KIND = ProgramSet(

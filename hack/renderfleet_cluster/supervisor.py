@@ -115,6 +115,7 @@ class Supervisor:
         self._known: dict[str, Running] = {}
         self._start_not_before: dict[str, float] = {}
         self._was_healthy: set[str] = set()
+        self._started = time.time()
         self._stopping = False
 
     def run(self) -> None:
@@ -199,7 +200,7 @@ class Supervisor:
             name="supervisor",
             pid=os.getpid(),
             birth=process_birth(os.getpid()),
-            since=time.time(),
+            since=self._started,
             restarts=0,
             log=str(self._shape.logs / "supervisor.log"),
             health_kind=HealthKind.SOCKET,

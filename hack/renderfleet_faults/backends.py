@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 
-from renderfleet_cluster import programs
+from renderfleet_cluster import debian, programs
 from renderfleet_cluster.places import REPOSITORY
 from renderfleet_store.migrate import migrate
 
@@ -125,6 +125,7 @@ async def backends(folder: Path) -> AsyncIterator[Backends]:
         sys.path.insert(0, str(REPOSITORY))
     from tests.support.postgres import postgres_server
 
+    await asyncio.to_thread(debian.install, debian.MEDIA_PACKAGES)
     await asyncio.to_thread(programs.ensure, [programs.VERSITYGW])
     async with AsyncExitStack() as stack:
         server = stack.enter_context(postgres_server())

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psycopg
 
+from renderfleet_cluster import debian
+
 START_SECONDS = 30
 
 
@@ -191,7 +193,8 @@ def _binaries() -> Path:
         return found[-1].parent
     if on_path := shutil.which("initdb"):
         return Path(on_path).resolve().parent
-    raise RuntimeError("no PostgreSQL server here: apt-get install postgresql-15")
+    debian.install(debian.POSTGRES_PACKAGES)
+    return Path(next(iter(debian.POSTGRES_PACKAGES))).parent
 
 
 def _unprivileged_user() -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import httpx2
 from pydantic import SecretStr
 
-from renderfleet_cluster import programs
+from renderfleet_cluster import debian, programs
 from renderfleet_crds.contract import (
     TASK_ENV,
     AvatarParams,
@@ -149,6 +149,7 @@ def standin_process(
     folder: Path, *, scheme: str = "http", authority: Path | None = None, **settings: str
 ) -> Iterator[Standin]:
     """A stand-in of one's own; with a certificate in the settings, its scheme is https and its authority is to be named."""
+    debian.install(debian.MEDIA_PACKAGES)
     verify = ssl.create_default_context(cafile=str(authority)) if authority else True
     port = free_port()
     env = {f"RENDERFLEET_STANDIN_{name.upper()}": value for name, value in settings.items()}
@@ -189,8 +190,8 @@ class ObjectStore:
 @contextmanager
 def object_store_process(folder: Path) -> Iterator[ObjectStore]:
     """versitygw on loopback."""
+    programs.ensure([programs.VERSITYGW])
     binary = programs.VERSITYGW.path("versitygw")
-    assert binary.exists(), f"{binary} is missing: python -m renderfleet_cluster up builds it"
     port = free_port()
     data = folder / "s3"
     (data / BUCKET).mkdir(parents=True)

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from renderfleet_cluster import debian
 from renderfleet_standin.app import create_app
 from renderfleet_standin.media import portrait, speech
 from renderfleet_standin.settings import StandinSettings
@@ -101,6 +102,11 @@ def serve(settings: StandinSettings, verify: ssl.SSLContext = TRUST_STORE) -> It
     finally:
         server.should_exit = True
         thread.join(timeout=10)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _programs() -> None:
+    debian.install(debian.MEDIA_PACKAGES)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from renderfleet_cluster import debian
+
 
 def ffmpeg(*arguments: str) -> None:
     subprocess.run(["ffmpeg", "-hide_banner", "-nostdin", "-v", "error", "-y", *arguments], check=True)
@@ -19,6 +21,7 @@ PICTURE = ("-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=2")
 @pytest.fixture(scope="session")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with tone.mp3/.wav/.flac/.m4a, silence.mp3, talk.mp4 (index in front), late.mp4 (at the end), face.png/.jpg."""
+    debian.install(debian.MEDIA_PACKAGES)
     folder = tmp_path_factory.mktemp("media")
     for suffix in ("mp3", "wav", "flac", "m4a"):
         ffmpeg(*TONE, str(folder / f"tone.{suffix}"))

@@ -38,9 +38,13 @@ class Process:
         return self.child.returncode is None
 
     async def kill(self) -> None:
-        """SIGKILL for all of its group; returns when the program itself is reaped."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.child.pid, signal.SIGKILL)
+        """SIGKILL for all of its group; returns when the program itself is reaped.
+
+        A program that has ended is left alone: by now its number may be somebody else's.
+        """
+        if self.is_alive:
+            with suppress(ProcessLookupError):
+                os.killpg(self.child.pid, signal.SIGKILL)
         await self.child.wait()
 
     async def stop(self) -> None:

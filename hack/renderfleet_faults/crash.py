@@ -254,7 +254,7 @@ def _loss_points(chosen: Sequence[Scenario], most: dict[str, dict[str, int]]) ->
 
 
 async def crash_suite(names: Sequence[str], *, quick: bool) -> bool:
-    """Run it, print the table, write `out/faults/crash/result.json`; True when all is well."""
+    """Run it, print the table, write `result.json` into its folder below out/; True when all is well."""
     chosen = [one for one in SCENARIOS if not names or one.name in names]
     begin = time.monotonic()
     async with lab("crash", "c", runners_at_a_time=RUNNERS_AT_A_TIME, settings={}) as the_lab:

@@ -27,7 +27,7 @@ from renderfleet_faults.backends import BUCKET, Backends, Standin, backends
 from renderfleet_faults.manager import SYSTEM_NAMESPACE, Manager
 from renderfleet_faults.node import Node
 from renderfleet_faults.oracle import Finding, end_state
-from renderfleet_faults.plane import plane
+from renderfleet_faults.plane import left_behind, plane
 from renderfleet_faults.scenarios import Trial
 from renderfleet_faults.stepproxy import SHARED, StepProxy
 from renderfleet_faults.traps import TrapBook
@@ -57,10 +57,14 @@ _ARCHIVE = text(
 
 
 def out_folder(suite: str) -> Path:
-    """A fresh folder for a suite's logs and results."""
-    folder = REPOSITORY / "out" / "faults" / suite
+    """A fresh folder for the logs and results of one run; those of runs that are over are removed."""
+    above = REPOSITORY / "out"
+    above.mkdir(exist_ok=True)
+    for left in left_behind(one.name for one in above.iterdir()):
+        shutil.rmtree(above / left, ignore_errors=True)
+    folder = above / f"faults-{suite}-{os.getpid()}"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir()
     return folder
 
 
@@ -183,7 +187,7 @@ async def lab(suite: str, letter: str, *, runners_at_a_time: int, settings: dict
     async with AsyncExitStack() as stack:
         line("starting object storage, stand-in and PostgreSQL")
         behind = await stack.enter_async_context(backends(folder))
-        cluster = await stack.enter_async_context(plane(f"faults-{suite}"))
+        cluster = await stack.enter_async_context(plane(suite))
         world = World(cluster)
         await stack.enter_async_context(world.watching())
         steps = StepProxy(behind, traps)

@@ -238,7 +238,7 @@ def _way(account: Account) -> str:
 
 
 async def money_suite(names: Sequence[str], *, quick: bool) -> bool:
-    """Run it, print tables and the last line, write `out/faults/money/result.json`; True when all is well."""
+    """Run it, print tables and the last line, write `result.json` into its folder below out/; True when all is well."""
     chosen = [one for one in STORIES if not names or one.name in names]
     begin = time.monotonic()
     async with lab("money", "m", runners_at_a_time=RUNNERS_AT_A_TIME, settings={}) as the_lab:

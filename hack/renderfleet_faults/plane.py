@@ -3,8 +3,9 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,15 +17,20 @@ from renderfleet_cluster.shape import Options, Shape
 from renderfleet_crds import kinds, meta
 from renderfleet_faults.manager import SYSTEM_NAMESPACE
 
+_PREFIX = "faults-"
 _WITHIN_SECONDS = 60
 _COUNTS = [f"count/{kind.plural}.{meta.GROUP}" for kind in kinds.RENDERS]
 
 
 @asynccontextmanager
-async def plane(name: str) -> AsyncIterator[Cluster]:
-    """Administrator's access to a fresh control plane that knows our kinds; taken down with the block."""
-    if local.shape_of(name) is not None:
-        await asyncio.to_thread(local.down, name)
+async def plane(suite: str) -> AsyncIterator[Cluster]:
+    """Administrator's access to a fresh control plane that knows our kinds; taken down with the block.
+
+    Each run has its own, so that two people may run suites on one machine; those of runs that were killed are removed.
+    """
+    for left in left_behind([shape.name for shape in local.all_shapes()]):
+        await asyncio.to_thread(local.down, left)
+    name = f"{_PREFIX}{suite}-{os.getpid()}"
     shape = await asyncio.to_thread(local.up, name, Options(control_plane_only=True))
     try:
         async with await Cluster.connect(str(shape.kubeconfig), field_manager="renderfleet-faults") as cluster:
@@ -35,6 +41,16 @@ async def plane(name: str) -> AsyncIterator[Cluster]:
             yield cluster
     finally:
         await asyncio.to_thread(local.down, name)
+
+
+def left_behind(names: Iterable[str]) -> list[str]:
+    """Those of our planes, or folders, whose run is no more: a name ends in the number of its process."""
+    found = []
+    for name in names:
+        number = name.rpartition("-")[2]
+        if name.startswith(_PREFIX) and number.isdigit() and not Path(f"/proc/{number}").exists():
+            found.append(name)
+    return found
 
 
 async def _install_crds(cluster: Cluster) -> None:

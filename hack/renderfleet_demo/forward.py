@@ -34,6 +34,8 @@ def forwarded(tools: Tools, namespace: str, service: str, service_port: int, loc
         while not left.is_set():
             child = subprocess.Popen(
                 [
+                    # It ends with us, however we end: a forward left behind would hold the port against the next run.
+                    *("setpriv", "--pdeathsig", "TERM", "--"),
                     tools.path("kubectl"),
                     "-n",
                     namespace,

@@ -11,7 +11,7 @@ from renderfleet_crds import meta
 from renderfleet_operator.children import names
 from renderfleet_store.media import MediaStore
 
-from .conftest import Fleet
+from .conftest import Fleet, eventually
 
 QUICK = {"retryPolicy": {"maxAttempts": 2, "backoffSeconds": 1, "maxBackoffSeconds": 1}}
 
@@ -35,8 +35,12 @@ async def test_a_passing_fault_is_tried_again_and_told(fleet: Fleet) -> None:
 
     assert [a.get("category") for a in one["status"]["attempts"]] == ["transient", None]
     assert fleet.node.stages(made["metadata"]["uid"]) == ["generate 0-1", "generate 0-2"]
-    await asyncio.sleep(0.5)
-    assert "BackingOff" in await fleet.events(made["metadata"]["uid"])
+
+    async def is_told() -> bool:
+        return "BackingOff" in await fleet.events(made["metadata"]["uid"])
+
+    # Events come after the work, and may come late.
+    await eventually(is_told)
 
 
 async def test_attempts_run_out_and_a_redrive_begins_anew(fleet: Fleet) -> None:

@@ -23,7 +23,6 @@ from pathlib import Path
 import yaml
 
 from renderfleet_bench.children import Child
-from renderfleet_bench.load import AVATARS
 from renderfleet_bench.plane import SYSTEM_NAMESPACE, Plane
 from renderfleet_bench.proc import cost_of, cpu_seconds_of_tree
 from renderfleet_client.errors import ApiError, NotFound
@@ -185,25 +184,17 @@ class Fleet:
             return False
         return "pods" in (quota.get("status", {}).get("used") or {})
 
-    async def unsettled(self, namespace: str) -> int:
-        """How many renders of a namespace are not let go of yet, or how many of its Jobs have not ended."""
-        if jobs := (await self.plane.cluster.list(JOBS, namespace, field_selector="status.successful!=1")).items:
-            return len(jobs)
-        items = (await self.plane.cluster.list(AVATARS, namespace)).items
-        return sum(1 for item in items if meta.FINALIZER in (item["metadata"].get("finalizers") or ()))
-
-    async def settle(self, namespace: str) -> float:
-        """Wait until all Jobs of a namespace have ended and all its renders are archived and let go of; returns the seconds.
+    async def until_jobs_end(self, namespace: str) -> None:
+        """Wait until all Jobs of a namespace have ended.
 
         A render may be told its end before the Job controller has noticed the Job's: that tail belongs to the price.
         """
         begin = time.monotonic()
-        while await self.unsettled(namespace):
+        while (await self.plane.cluster.list(JOBS, namespace, field_selector="status.successful!=1")).items:
             self.check()
             if time.monotonic() - begin > READY_WITHIN_SECONDS:
-                raise Trouble("renders are not archived", "see the operator's log")
+                raise Trouble("Jobs of finished renders do not end", "see the controller manager's log")
             await asyncio.sleep(0.25)
-        return time.monotonic() - begin
 
 
 @asynccontextmanager

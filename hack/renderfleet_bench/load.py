@@ -45,6 +45,10 @@ class Subject(Protocol):
         """How it ended; None while it has not."""
         ...
 
+    def is_let_go(self, seen: Body) -> bool:
+        """Nobody has anything left to do for it, once it has ended."""
+        ...
+
 
 @dataclass(frozen=True)
 class BareJobs:
@@ -81,6 +85,9 @@ class BareJobs:
             if condition["status"] == "True" and condition["type"] in ("Complete", "Failed"):
                 return "done" if condition["type"] == "Complete" else "failed"
         return None
+
+    def is_let_go(self, seen: Body) -> bool:
+        return True
 
 
 @dataclass(frozen=True)
@@ -121,6 +128,10 @@ class Renders:
             case _:
                 return None
 
+    def is_let_go(self, seen: Body) -> bool:
+        """Archived: our finalizer is off."""
+        return meta.FINALIZER not in (seen["metadata"].get("finalizers") or ())
+
 
 @dataclass
 class Batch:
@@ -130,6 +141,7 @@ class Batch:
     sent: dict[str, float] = field(default_factory=dict)
     ended: dict[str, float] = field(default_factory=dict)
     failed: dict[str, Body] = field(default_factory=dict)
+    let_go: set[str] = field(default_factory=set)
 
     @property
     def seconds(self) -> float:
@@ -188,7 +200,7 @@ class Watcher:
 async def run_batch(
     cluster: Cluster, subject: Subject, names: Iterable[str], *, alive: Callable[[], None] = lambda: None
 ) -> Batch:
-    """Create all, CONCURRENCY requests at a time, and wait until all have ended.
+    """Create all, CONCURRENCY requests at a time, and wait until all have ended and are let go of.
 
     `alive` is asked now and then and raises when waiting is pointless. Raises Trouble when nothing ends for a minute, or
     when one ends badly: a rate that counts failures is no rate.
@@ -199,14 +211,17 @@ async def run_batch(
 
     def see(change: str, seen: Body) -> None:
         name = seen["metadata"]["name"]
-        if name in batch.ended or change == "DELETED":
+        verdict = subject.verdict(seen)
+        if change == "DELETED" or verdict is None:
             return
-        if verdict := subject.verdict(seen):
+        if name not in batch.ended:
             batch.ended[name] = time.monotonic()
             if verdict == "failed":
                 batch.failed[name] = seen
-            if len(batch.ended) == len(wanted):
-                over.set()
+        if subject.is_let_go(seen):
+            batch.let_go.add(name)
+        if len(batch.let_go) == len(wanted):
+            over.set()
 
     async with Watcher(cluster, subject.resource, subject.namespace, see) as watcher:
         batch.began = time.monotonic()
@@ -217,12 +232,14 @@ async def run_batch(
                 await asyncio.wait_for(over.wait(), 1)
             alive()
             watcher.check()
-            if len(batch.ended) != count:
-                count, since = len(batch.ended), time.monotonic()
+            if batch.failed:
+                break
+            if len(batch.ended) + len(batch.let_go) != count:
+                count, since = len(batch.ended) + len(batch.let_go), time.monotonic()
             elif time.monotonic() - since > STALLED_AFTER_SECONDS:
                 raise Trouble(
-                    f"{len(wanted) - count} of {len(wanted)} {subject.resource.plural} have not ended,"
-                    f" and none has for {STALLED_AFTER_SECONDS:.0f} s",
+                    f"of {len(wanted)} {subject.resource.plural} {len(batch.ended)} have ended and {len(batch.let_go)} are"
+                    f" let go of; nothing has moved for {STALLED_AFTER_SECONDS:.0f} s",
                     "see the operator's log in out/bench",
                 )
     if batch.failed:
@@ -286,6 +303,13 @@ async def remove_all(cluster: Cluster, resource: Resource, namespace: str) -> fl
     for one in (resource, JOBS):
         names = [item["metadata"]["name"] for item in (await cluster.list(one, namespace)).items]
         await in_parallel(delete, names, 40)
-    while (await cluster.list(PODS, namespace)).items or (await cluster.list(resource, namespace)).items:
+    while await _is_any(cluster, PODS, namespace) or await _is_any(cluster, resource, namespace):
         await asyncio.sleep(0.5)
     return time.monotonic() - begin
+
+
+async def _is_any(cluster: Cluster, resource: Resource, namespace: str) -> bool:
+    """Whether a namespace has any object of a kind: asks for one, since a list of thousands would be load of its own."""
+    async for page in cluster.pages(resource, namespace, page=1):
+        return bool(page.items)
+    return False

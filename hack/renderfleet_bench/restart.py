@@ -94,7 +94,6 @@ async def _seed_finished(fleet: Fleet, wanted: int) -> None:
     there = [item for item in (await cluster.list(AVATARS, RENDERS.namespace)).items if RENDERS.verdict(item) == "done"]
     if not there:
         await run_batch(cluster, RENDERS, ["pattern"], alive=fleet.check)
-        await fleet.settle(RENDERS.namespace)
         there = (await cluster.list(AVATARS, RENDERS.namespace)).items
     missing = max(0, wanted - len(there))
     if not missing:

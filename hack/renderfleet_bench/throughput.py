@@ -6,6 +6,7 @@ Only such neighbours may be compared. The machine is shared and its speed change
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -66,7 +67,7 @@ class Alternation:
     events: int = 0
     refused: int = 0
     settle_seconds: list[float] = field(default_factory=list)
-    """From the last end to the last render archived and let go of."""
+    """From the last end until the last render is archived and let go of, and the last Job has ended."""
     rss_mib: float = 0.0
     cpu_bare: dict[str, float] = field(default_factory=dict)
     cpu_ours: dict[str, float] = field(default_factory=dict)
@@ -180,7 +181,8 @@ async def _measure_ours(fleet: Fleet, names: list[str], found: Alternation) -> N
     operator = fleet.running_operator()
     place, before, all_before = fleet.plane.audit.place(), operator.cost(), fleet.cpu_seconds()
     batch = await run_batch(fleet.plane.cluster, RENDERS, names, alive=fleet.check)
-    settle_seconds = await fleet.settle(RENDERS.namespace)
+    await fleet.until_jobs_end(RENDERS.namespace)
+    settle_seconds = time.monotonic() - max(batch.ended.values())
     after, all_after = operator.cost(), fleet.cpu_seconds()
     await asyncio.sleep(AUDIT_LAG_SECONDS)
     spent = written(fleet, place)

@@ -70,3 +70,9 @@ def test_reads_what_kubectl_applied():
     assert crds_named("customresourcedefinition.apiextensions.k8s.io/a.b serverside-applied\n") == [
         "customresourcedefinition.apiextensions.k8s.io/a.b"
     ]
+
+
+def test_a_render_is_let_go_of_when_our_finalizer_is_off():
+    assert not RENDERS.is_let_go(RENDERS.body("r-1"))
+    assert RENDERS.is_let_go({"metadata": {"name": "r-1"}})
+    assert RENDERS.is_let_go({"metadata": {"name": "r-1", "finalizers": ["somebody.else/theirs"]}})

@@ -4,7 +4,8 @@ golden   each story three times, undisturbed: how many writes and watch lines it
 deaths   one after the other, since there is one operator: it is killed at write k (before it is forwarded; or carried out,
          the answer lost), a new one is started and finishes the story. It is the next death's victim
 losses   many at a time, since the operator lives on: a write is carried out but answered with 504, or a line is dropped
-quiet    the operator is started once more, as for an upgrade, and for a while nothing at all may be written any more
+quiet    no slot of a provider is still taken; the operator is started once more, as for an upgrade, and for a while nothing
+         at all may be written any more
 """
 
 import asyncio
@@ -25,7 +26,9 @@ GOLDEN_RUNS = 3
 QUIET_SECONDS = 60.0
 QUICK_QUIET_SECONDS = 5.0
 AT_REST_SECONDS = RESYNC_SECONDS + 2.0
-"""An operator that wrote nothing for longer than a round of its own has nothing left to report."""
+"""An operator that wrote nothing for longer than a round of its own has nothing left to do."""
+BOOKS_CLOSED_SECONDS = 35.0
+"""Tenants' spending is added up and reported half a minute after an end, or by the next operator when it starts."""
 AT_A_TIME = 6
 """Stories in flight at once while the operator lives."""
 RUNNERS_AT_A_TIME = 3
@@ -42,6 +45,8 @@ class Run:
     trap: Trap | None = None
     steps: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    slots_taken: int = 0
+    """Of its providers, after its end."""
     trouble: list[str] = field(default_factory=list)
 
 
@@ -70,10 +75,10 @@ class Result:
 class CrashSweep:
     """See the module."""
 
-    def __init__(self, the_lab: Lab, chosen: Sequence[Scenario], quiet_seconds: float) -> None:
+    def __init__(self, the_lab: Lab, chosen: Sequence[Scenario], *, quick: bool) -> None:
         self._lab = the_lab
         self._chosen = chosen
-        self._quiet_seconds = quiet_seconds
+        self._quick = quick
 
     async def run(self, *, every: int = 1) -> Result:
         """All of it. `every` takes only each n-th point, for a short run."""
@@ -99,7 +104,8 @@ class CrashSweep:
         await self._play_many(runs)
         if stuck := {run.scenario.name: run.trouble for run in runs if run.trouble}:
             raise RuntimeError(f"stories do not come to their ends even undisturbed: {stuck}")
-        await self._lab.settled([run.trial.subject for run in runs], AT_REST_SECONDS)
+        rest = AT_REST_SECONDS if self._quick else BOOKS_CLOSED_SECONDS
+        await self._lab.settled([run.trial.subject for run in runs], rest)
         for run in runs:
             run.steps = self._lab.traps.counts(run.trial.subject)
         for scenario in self._chosen:
@@ -145,15 +151,26 @@ class CrashSweep:
 
     async def _quiet(self, runs: Sequence[Run]) -> float:
         """Let everything come to rest, start the operator anew, watch the silence; the monotonic time it began at."""
-        await self._lab.settled([run.trial.subject for run in runs], AT_REST_SECONDS)
+        subjects = [run.trial.subject for run in runs]
+        await self._lab.settled(subjects, AT_REST_SECONDS if self._quick else BOOKS_CLOSED_SECONDS)
+        for run in runs:
+            run.slots_taken = await self._lab.slots_taken(run.trial, run.scenario.vendors)
+        if self._quick:
+            # The next operator closes the books at once, so that nobody has to wait for it.
+            await self._restart()
+            await self._lab.settled(subjects, AT_REST_SECONDS)
         began = time.monotonic()
-        await self._lab.manager.stop()
-        await self._lab.manager.start()
-        line(f"quiet for {self._quiet_seconds:.0f} s: nothing may be written")
-        await asyncio.sleep(self._quiet_seconds)
+        await self._restart()
+        seconds = QUICK_QUIET_SECONDS if self._quick else QUIET_SECONDS
+        line(f"quiet for {seconds:.0f} s: nothing may be written")
+        await asyncio.sleep(seconds)
         self._lab.backends.check()
         self._lab.manager.check()
         return began
+
+    async def _restart(self) -> None:
+        await self._lab.manager.stop()
+        await self._lab.manager.start()
 
     # Playing
 
@@ -211,7 +228,9 @@ class CrashSweep:
         problems = [*run.trouble, *judge(golden, await self._finding(run, quiet_since), run.scenario.paid)]
         if not run.trap.sprung and must_be_reached(golden, point):
             problems.append("the run never came to this point, which each undisturbed one does")
-        limit = golden.seconds * 3 + RESYNC_SECONDS + 10
+        if run.slots_taken:
+            problems.append(f"{run.slots_taken} slots of its provider were still taken after the end")
+        limit = golden.seconds * AT_A_TIME + RESYNC_SECONDS + 10
         if point.fault is Fault.DROP_LINE and run.seconds > limit:
             problems.append(f"took {run.seconds:.1f} s: one resync ({RESYNC_SECONDS} s) should have been enough")
         return Verdict(run.scenario.name, point, run.trap.hit, problems, run.trial.subject, run.seconds)
@@ -258,7 +277,7 @@ async def crash_suite(names: Sequence[str], *, quick: bool) -> bool:
     chosen = [one for one in SCENARIOS if not names or one.name in names]
     begin = time.monotonic()
     async with lab("crash", "c", runners_at_a_time=RUNNERS_AT_A_TIME, settings={}) as the_lab:
-        result = await CrashSweep(the_lab, chosen, QUICK_QUIET_SECONDS if quick else QUIET_SECONDS).run()
+        result = await CrashSweep(the_lab, chosen, quick=quick).run()
     report(result, the_lab, time.monotonic() - begin)
     return result.good
 

@@ -18,10 +18,10 @@ _NOT_RETURNED = _HOP_BY_HOP | {"content-encoding", "date", "server"}
 async def listening(handler: Handler) -> AsyncIterator[str]:
     """Serve on a free loopback port for the time of the block; its URL."""
     # A handler is cancelled when its caller goes away: a watch must end when its reader dies.
-    runner = web.ServerRunner(web.Server(handler, access_log=None), handler_cancellation=True)
+    runner = web.ServerRunner(web.Server(handler, access_log=None), handler_cancellation=True, shutdown_timeout=1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=1).start()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()

@@ -41,7 +41,7 @@ VENDORS = {
     "did": ("did", "did-user:did-pass", {"credits": 200_000}),
 }
 """Vendor -> path at the stand-in, key, prices in micro-units."""
-SETTLE_WITHIN_SECONDS = 60.0
+SETTLE_WITHIN_SECONDS = 120.0
 _INVENTORY = (
     resources.RESOURCE_QUOTAS,
     resources.LIMIT_RANGES,
@@ -124,6 +124,14 @@ class Lab:
             late_writes=late,
             seconds=seconds,
         )
+
+    async def slots_taken(self, trial: Trial, vendors: Sequence[str]) -> int:
+        """How many calls the trial's providers believe to be under way."""
+        taken = 0
+        for vendor in vendors:
+            body = await self.cluster.get(Resource.of(kinds.RENDER_PROVIDER), trial.provider(vendor))
+            taken += (body.get("status") or {}).get("inFlight") or 0
+        return taken
 
     async def billed(self, subject: str) -> dict[str, int]:
         """Billed calls of one subject, by vendor and operation, as the vendors' own ledger has them."""

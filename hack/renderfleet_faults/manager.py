@@ -88,7 +88,7 @@ class Manager:
                 with suppress(ValueError):
                     said = json.loads(line)
                     if isinstance(said, dict) and said.get("level") in {"error", "critical"}:
-                        found[f"{said.get('event')} {said.get('error', '')}".strip()] = None
+                        found[f"{said.get('message')} {said.get('error', '')}".strip()] = None
         return list(found)
 
     async def _ready(self, process: Process, url: str) -> None:

@@ -30,7 +30,7 @@ async def laboratory() -> AsyncIterator[Lab]:
 async def test_a_killed_operator_is_made_good(laboratory: Lab) -> None:
     chosen = [one for one in SCENARIOS if one.name == "VoiceJob"]
 
-    result = await CrashSweep(laboratory, chosen, quiet_seconds=5).run(every=EVERY_THIRD)
+    result = await CrashSweep(laboratory, chosen, quick=True).run(every=EVERY_THIRD)
 
     assert troubles(result.goldens, result.verdicts) == []
     assert result.stray_writes == []

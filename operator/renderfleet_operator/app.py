@@ -49,6 +49,8 @@ log = structlog.get_logger(__name__)
 STANDSTILL_SECONDS = 120.0
 """A key that is ready, and no worker moved, for this long: the process is stuck."""
 SHUTDOWN_SECONDS = 10.0
+SPENDING_SECONDS = 30.0
+"""How far a tenant's told spending may lag; what is decided by is always up to date."""
 RESTARTS_MOST = 10
 RESTARTS_WINDOW_SECONDS = 300.0
 
@@ -173,7 +175,7 @@ class Operator:
         self.cache.on_render = self.intake.render_changed
         self.fleet.wake = lambda: self.queue.put(ADMISSION)
         self.fleet.provider_moved = lambda name: self.queue.put(Key("RenderProvider", "", name), after=0.5)
-        self.fleet.tenant_moved = lambda name: self.queue.put(Key("RenderTenant", "", name), after=5.0)
+        self.fleet.tenant_moved = lambda name: self.queue.put(Key("RenderTenant", "", name), after=SPENDING_SECONDS)
         self.archive.stored = self.queue.put
         self.vendor_watch.tell = lambda news: self.fleet.tell(news, self.keys.version(news.provider))
         self.queue.watcher.waited = self.metrics.queue_wait_seconds.observe

@@ -235,12 +235,11 @@ class Executor:
         providers = {
             name: self.cache.providers[name]["spec"] for name in render.providers if name in self.cache.providers
         }
+        if missing := [name for name in render.providers if name not in providers]:
+            raise NotYet(f"RenderProvider {missing[0]} is gone", 10)
         sources = Sources(providers, result_url, self.callback_url)
-        try:
-            lives = deadline_seconds(render, stage, sources) + PENDING_SECONDS + _URLS_OUTLIVE_JOB_SECONDS
-            task = build_task(render, stage, number, sources, Signer(self.media, lives))
-        except KeyError as missing:
-            raise NotYet(f"RenderProvider {missing} is gone", 10) from missing
+        lives = deadline_seconds(render, stage, sources) + PENDING_SECONDS + _URLS_OUTLIVE_JOB_SECONDS
+        task = build_task(render, stage, number, sources, Signer(self.media, lives))
         tenant = self.cache.tenant_of.get(render.namespace) or render.namespace
         return build_job(render, stage, number, task=task, shape=self.shape, tenant=tenant)
 

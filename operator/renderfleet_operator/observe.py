@@ -56,6 +56,9 @@ log = structlog.get_logger(__name__)
 LAST_WORDS_SECONDS = 45.0
 """After a runner is gone, a request it sent may still be on its way: D-ID's gateway gives up after about 29 s."""
 
+EVENTS_EVERY_SECONDS = 12.0
+"""Between two looks at why a Job gets no pod."""
+
 _SPECS: Mapping[str, type[RenderSpec]] = {
     "AvatarRender": AvatarRenderSpec,
     "VoiceJob": VoiceJobSpec,
@@ -83,6 +86,8 @@ class Observer:
     _silent_since: dict[str, float] = field(default_factory=dict)
     """Since when an attempt's runner is known to be gone without a word, by record prefix."""
     _estimates: dict[str, int | None] = field(default_factory=dict)
+    _asked_why: dict[str, float] = field(default_factory=dict)
+    """When the Events of a Job without a pod were last listed, by the Job's UID."""
 
     async def observe(self, key: Key, body: Body) -> Observed:
         """The world around the render `body`."""
@@ -109,7 +114,7 @@ class Observer:
             is_tenant=render.namespace in self.cache.tenant_of,
             admitted=self.fleet.has_ticket(render.uid),
             wait=self.fleet.wait_of(render.uid) if waits else None,
-            may_report_wait=self.may_report(key) if waits and self.may_report else True,
+            may_report=self.may_report(key) if self.may_report else True,
             dependencies=self._dependencies(key, render),
             look=self.watch.looks.get(render.uid),
             archived=False,
@@ -121,6 +126,8 @@ class Observer:
     def forget(self, uid: str) -> None:
         """A render is gone or at its end."""
         self._estimates.pop(uid, None)
+        if len(self._asked_why) > 10_000:
+            self._asked_why.clear()
         for prefix in [one for one in self._silent_since if f"/{uid}/" in one]:
             del self._silent_since[prefix]
 
@@ -174,7 +181,7 @@ class Observer:
                 return RunnerSeen(Runner.WORKING, since=since)
             if self.clock.now() - since < self.policy.pod_patience_seconds:
                 return RunnerSeen(Runner.STARTING, since=since)
-            return await self._why_no_pod(job, since)
+            return await self._why_no_pod(render, job, since)
         if not ends:
             ends = await self._live_pod_ends(job)
         for end in reversed(ends):
@@ -202,15 +209,36 @@ class Observer:
             self.cache.put_pod(pod)
         return self.cache.pod_ends(about["uid"])
 
-    async def _why_no_pod(self, job: Body, since: float) -> RunnerSeen:
-        """A Job that gets no pod, and what its controller says about it."""
+    async def _why_no_pod(self, render: Render, job: Body, since: float) -> RunnerSeen:
+        """A Job that gets no pod, and why; while nothing says why, its controller is only busy.
+
+        A full quota is in our cache. Any other refusal is in the controller's Events, which are dear to list (the API
+        server filters them one by one), so they are asked for late and seldom.
+        """
         about = job["metadata"]
+        if render.status.get("reason") in TAKEN_BACK:  # it was found out, and said, before
+            return RunnerSeen(Runner.STARTING, since=since)
+        if self._quota_is_full(about["namespace"]):
+            return RunnerSeen(Runner.STARTING, since=since, code=NO_POD)
+        now = self.clock.now()
+        asked = self._asked_why.get(about["uid"], since)
+        if now - asked < EVENTS_EVERY_SECONDS:
+            return RunnerSeen(Runner.WORKING, since=since)
+        self._asked_why[about["uid"]] = now
         listed = await self.cluster.list(
             EVENTS, about["namespace"], field_selector=f"involvedObject.uid={about['uid']},reason=FailedCreate"
         )
-        said = str(listed.items[-1].get("message") or "") if listed.items else ""
-        code = POD_REFUSED if said and "exceeded quota" not in said else NO_POD
+        if not listed.items:
+            return RunnerSeen(Runner.WORKING, since=since)
+        said = str(listed.items[-1].get("message") or "")
+        code = NO_POD if "exceeded quota" in said else POD_REFUSED
         return RunnerSeen(Runner.STARTING, since=since, code=code, detail=said[:500])
+
+    def _quota_is_full(self, namespace: str) -> bool:
+        quota = self.cache.quotas.get(namespace) or {}
+        hard = ((quota.get("spec") or {}).get("hard") or {}).get("pods")
+        used = ((quota.get("status") or {}).get("used") or {}).get("pods")
+        return hard is not None and used is not None and int(used) >= int(hard)
 
     async def _without_job(self, render: Render, stage: Stage, number: int, prefix: str) -> RunnerSeen:
         if (reason := render.status.get("reason")) in TAKEN_BACK:

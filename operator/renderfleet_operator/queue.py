@@ -59,6 +59,8 @@ class WorkQueue:
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _is_closing: bool = False
     _timer: asyncio.TimerHandle | None = None
+    usual_seconds: float = 0.0
+    """How long work takes lately (exponentially weighted)."""
     beat: float = 0.0
     """When a worker last took or finished something (monotonic)."""
 
@@ -136,6 +138,7 @@ class WorkQueue:
             if not self._busy:
                 self._idle.set()
             self.beat = self.clock.monotonic()
+            self.usual_seconds += 0.05 * (self.beat - begun - self.usual_seconds)
             self.watcher.worked(self.beat - begun)
             if again is not None:
                 self.put(key, urgent=again)

@@ -31,7 +31,9 @@ PLACES_OF_MANY_EVERY_SECONDS = 5.0
 MANY = 500
 BUSY = 32
 """Keys ready at a time from which on reports of waiting stand back."""
-BUSY_REPORTS_PER_SECOND = 0.5
+SLOW_WORK_SECONDS = 0.25
+"""Likewise when a look usually takes longer than this: the API server is busy, and news can wait."""
+BUSY_REPORTS_PER_SECOND = 0.2
 REASON_AGAIN_SECONDS = 2.0
 """A new reason to wait is told this soon after the last telling; a new position later."""
 _REMEMBERED = 50_000
@@ -52,7 +54,8 @@ class ReportBudget:
     def tokens(self) -> float:
         """Writes that may be made now."""
         now = self.clock.monotonic()
-        rate = BUSY_REPORTS_PER_SECOND if len(self.queue) > BUSY else self.per_second
+        is_busy = len(self.queue) > BUSY or self.queue.usual_seconds > SLOW_WORK_SECONDS
+        rate = BUSY_REPORTS_PER_SECOND if is_busy else self.per_second
         self._tokens = min(self.per_second, self._tokens + (now - self._at) * rate) if self._at else self.per_second
         self._at = now
         return self._tokens
@@ -119,14 +122,14 @@ class Reconciler:
         try:
             seen = await self.observer.observe(key, body)
             todo = decide(render, seen)
-            self._count_report(key, todo)
+            self._count_report(key, render, todo)
             await self.executor.run(key, todo, seen)
         except MediaUnavailable as away:
             raise NotYet(f"object storage does not answer: {away}"[:200], 2) from away
 
-    def _count_report(self, key: Key, todo: list[Action]) -> None:
+    def _count_report(self, key: Key, before: Render, todo: list[Action]) -> None:
         for action in todo:
-            if isinstance(action, WriteStatus) and action.status.get("queue"):
+            if isinstance(action, WriteStatus) and _is_mere_news(before, action):
                 self.budget.spent(key)
 
     def _admit(self) -> None:
@@ -146,3 +149,8 @@ class Reconciler:
             if self.budget.told_ago(key) >= self.budget.every_seconds:
                 self.queue.put(key)
         self.queue.put(PLACES, after=PLACES_OF_MANY_EVERY_SECONDS if len(keys) > MANY else PLACES_EVERY_SECONDS)
+
+
+def _is_mere_news(before: Render, write: WriteStatus) -> bool:
+    """The write moves nothing: it tells a position, a reason to wait, or progress."""
+    return write.status.get("queue") is not None or write.status["phase"] == before.status.get("phase")

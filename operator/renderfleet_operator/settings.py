@@ -64,7 +64,8 @@ class OperatorSettings(BaseSettings):
     lease_seconds: Annotated[int, Field(ge=5)] = 15
     identity: str = ""
     """Name of this replica in the Lease. Empty: the host name."""
-    workers: Annotated[int, Field(ge=1, le=256)] = 16
+    workers: Annotated[int, Field(ge=1, le=256)] = 64
+    """Objects looked at side by side. A worker mostly waits for the API server, so many cost little."""
     resync_seconds: Annotated[float, Field(ge=1)] = 120
     """How often everything is listed anew, in case a watch lost something."""
     http_port: Annotated[int, Field(ge=0, le=65_535)] = 9090
@@ -75,8 +76,8 @@ class OperatorSettings(BaseSettings):
     """How fast a tenant's use of a provider is forgotten when it is weighed against the others'."""
     pod_patience_seconds: Annotated[float, Field(gt=0)] = 5
     """A Job that gets no pod for this long is taken back into our queue."""
-    wait_reports_per_second: Annotated[float, Field(gt=0)] = 10
-    """Writes per second for positions of waiting renders; renders that move go first."""
+    wait_reports_per_second: Annotated[float, Field(gt=0)] = 5
+    """Writes per second for positions of waiting renders and for progress; few while the API server is busy."""
 
 
 def load() -> OperatorSettings:

@@ -405,7 +405,7 @@ def _wait(render: Render, seen: Observed, wait: Wait) -> list[Action]:
     waited = seen.now - render.queued_at
     if waited < seen.policy.report_wait_after_seconds and not status.get("phase"):
         return [LookAgain(seen.policy.report_wait_after_seconds - waited)]
-    if not seen.may_report_wait:
+    if not seen.may_report:
         return [LookAgain(min(seen.policy.report_wait_every_seconds, again.after_seconds))]
     phase = render.phase if render.phase in (Phase.RETRYING, Phase.WAITING) else Phase.QUEUED
     assert phase is not None
@@ -540,7 +540,8 @@ def _progress(render: Render, seen: Observed) -> list[Action]:
     told = int(render.status.get("progress") or 0)
     every = seen.policy.progress_every_seconds
     again = LookAgain(min(every, _until_deadline(render, seen)))
-    if (elapsed < every or guess < told + 5) and render.status.get("reason") not in TAKEN_BACK:
+    is_news = elapsed >= every and guess >= told + 5 and seen.may_report
+    if not is_news and render.status.get("reason") not in TAKEN_BACK:
         return [again]
     return [
         WriteStatus(
@@ -671,7 +672,7 @@ def _vendor_progress(render: Render, seen: Observed) -> list[Action]:
     told = int(render.status.get("progress") or 0)
     again = LookAgain(_until_deadline(render, seen))
     news = look.vendor_status != (render.status.get("provider") or {}).get("status")
-    if not news and guess < told + 5:
+    if not news and (guess < told + 5 or not seen.may_report):
         return [again]
     return [
         WriteStatus(

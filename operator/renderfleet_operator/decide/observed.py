@@ -103,7 +103,7 @@ class Policy:
     report_wait_after_seconds: float = 1.0
     """A wait shorter than this is not worth a write."""
     report_wait_every_seconds: float = 15.0
-    progress_every_seconds: float = 10.0
+    progress_every_seconds: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,8 @@ class Observed:
     is_tenant: bool = True
     admitted: bool = False
     wait: Wait | None = None
-    may_report_wait: bool = True
-    """False when the write budget for reports of waiting is used up just now."""
+    may_report: bool = True
+    """False when the write budget for reports of waiting and progress is used up just now."""
     dependencies: Mapping[str, Dependency] = field(default_factory=dict)
     look: VendorLook | None = None
     archived: bool = False

@@ -87,7 +87,8 @@ def _conditions(
             "type": kind.value,
             "status": word,
             "reason": reason.value,
-            "message": message,
+            # Once is enough: the words are in status.message too, and every byte here is written four times per render.
+            "message": message if kind is type_.SUCCEEDED else "",
             "lastTransitionTime": before["lastTransitionTime"] if before and before["status"] == word else stamp,
             "observedGeneration": generation,
         }

@@ -108,13 +108,13 @@ def test_what_is_done(one: Render, world: Observed, expected: list[str]) -> None
 
 
 def test_a_long_stage_shows_progress_but_never_the_end_of_it() -> None:
-    one = render(status=running("AvatarRender", attempt(startedAt=rfc3339(NOW - 12)), progress=5))
+    one = render(status=running("AvatarRender", attempt(startedAt=rfc3339(NOW - 17)), progress=5))
     status = status_of(decide(one, seen(Runner.WORKING)))
-    assert 5 < status["progress"] < 60
+    assert 5 < status["progress"] < 75
 
     much_later = decide(Render({**one.body, "status": status}), seen(Runner.WORKING, now=NOW + 900))
 
-    assert 60 < status_of(much_later)["progress"] < 95
+    assert 75 < status_of(much_later)["progress"] < 95
 
 
 def test_the_fence_says_what_is_started() -> None:
@@ -413,7 +413,7 @@ class TestWaiting:
         assert look_again(todo) == pytest.approx(0.6)
 
     def test_telling_waits_until_there_is_a_write_to_spare(self) -> None:
-        todo = decide(render(), seen(wait=Wait(Reason.BEHIND_OTHERS, ""), may_report_wait=False))
+        todo = decide(render(), seen(wait=Wait(Reason.BEHIND_OTHERS, ""), may_report=False))
 
         assert kinds(todo) == ["AskAdmission"]
 

@@ -20,6 +20,7 @@ from .children.tenant import count_of
 from .clock import Clock
 from .decide import admission
 from .decide.actions import AskAdmission, TellProvider
+from .decide.lifecycle import TAKEN_BACK
 from .decide.observed import Wait
 from .decide.view import Render
 from .times import rfc3339, seconds_of
@@ -49,6 +50,8 @@ class Footprint:
     finished_at: str
     begun_at: str
     token: str
+    got_no_pod: bool
+    """Its Job was refused a pod and taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ def footprint(body: Body) -> Footprint:
         finished_at=str(render.status.get("finishedAt") or ""),
         begun_at=str(attempts[-1].get("startedAt") or "") if attempts else "",
         token=f"{render.uid}/{render.run}/{Stage.START if phase is Phase.WAITING else render.stage}/{render.attempt}",
+        got_no_pod=render.status.get("reason") in TAKEN_BACK,
     )
 
 
@@ -131,7 +135,8 @@ class Fleet:
         freed = False
         if before and before.holds_pod and not (after and after.holds_pod):
             self._pods[before.namespace] -= 1
-            self._ended.setdefault(before.namespace, deque()).append(self.clock.monotonic())
+            if not (after and after.got_no_pod):
+                self._ended.setdefault(before.namespace, deque()).append(self.clock.monotonic())
             freed = True
         if after and after.holds_pod and not (before and before.holds_pod):
             self._pods[after.namespace] = self._pods.get(after.namespace, 0) + 1

@@ -39,6 +39,7 @@ from .archive import Archive
 from .cache import Cache, Key, PodEnd
 from .children.job import is_ours
 from .children.task import correlation
+from .children.tenant import count_of
 from .clock import Clock, chance_of
 from .decide.lifecycle import POD_REFUSED, TAKEN_BACK
 from .decide.observed import NO_RUNNER, Dependency, Observed, Policy, Runner, RunnerSeen
@@ -238,7 +239,7 @@ class Observer:
         quota = self.cache.quotas.get(namespace) or {}
         hard = ((quota.get("spec") or {}).get("hard") or {}).get("pods")
         used = ((quota.get("status") or {}).get("used") or {}).get("pods")
-        return hard is not None and used is not None and int(used) >= int(hard)
+        return hard is not None and used is not None and count_of(used) >= count_of(hard)
 
     async def _without_job(self, render: Render, stage: Stage, number: int, prefix: str) -> RunnerSeen:
         if (reason := render.status.get("reason")) in TAKEN_BACK:

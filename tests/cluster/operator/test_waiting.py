@@ -115,6 +115,10 @@ async def test_a_job_that_gets_no_pod_goes_back_into_the_queue(fleet: Fleet) -> 
         return (status.get("phase"), status.get("reason")) == ("Queued", "QuotaExhausted")
 
     await fleet.until("VoiceJob", "blocked", waits_in_our_queue, 30)
+    await asyncio.sleep(8)  # longer than a Job is given to get a pod
+    blocked = await fleet.get("VoiceJob", "blocked")
+    assert waits_in_our_queue(blocked), "it was let in again though nothing had changed"
+    assert len(blocked["status"].get("attempts") or ()) <= 1
 
     await fleet.cluster.delete(JOBS, "stranger", fleet.namespace)
     done = await fleet.until("VoiceJob", "blocked", "Succeeded", 20)

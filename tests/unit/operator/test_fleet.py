@@ -144,6 +144,18 @@ def test_a_pod_that_has_just_ended_is_no_stranger_though_the_quota_still_counts_
     assert fleet.run_pass()[0] == []
 
 
+def test_an_attempt_that_got_no_pod_explains_no_pod_in_the_quota() -> None:
+    fleet, clock = make(body(status=running()))
+    fleet.cache.put_quota(quota(1, used=1))
+    clock.time += 1
+    back = {"phase": "Queued", "reason": Reason.QUOTA_EXHAUSTED.value, "observedGeneration": 1}
+    fleet.cache.put_render(body(status=back, version=6))
+
+    put(fleet, "next")
+
+    assert fleet.run_pass()[0] == []
+
+
 class TestRestart:
     """What a new process knows is what the old one knew."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Sequence
@@ -14,6 +15,10 @@ from renderfleet_cluster.shape import Options
 
 if TYPE_CHECKING:
     from renderfleet_cluster.images import Built
+
+
+DEFAULT_REGISTRY = "docker.io/"
+"""What containerd puts in front of a name that names no registry."""
 
 
 class ExistingProvider:
@@ -40,12 +45,23 @@ class ExistingProvider:
         return path
 
     def load(self, built: Sequence[Built]) -> None:
-        """Say which images to push; how a foreign cluster gets its images is for its owner to decide."""
-        names = ", ".join(image.reference for image in built)
-        raise Trouble(
-            f"images cannot be put into an existing cluster from here: {names}",
-            "push them to a registry that the cluster reads, and set image.registry in the chart's values",
+        """Check that the nodes have the images; how a foreign cluster gets them is for its owner to decide."""
+        present = self._images_of_nodes()
+        missing = [image.reference for image in built if image.reference not in present]
+        if missing:
+            raise Trouble(
+                f"no node of this cluster has {', '.join(missing)}, and images cannot be put into it from here",
+                "load them the way the cluster's owner does (`python -m renderfleet_cluster images` builds them), "
+                "or push them to a registry that the cluster reads and set image.registry in the chart's values",
+            )
+
+    def _images_of_nodes(self) -> set[str]:
+        """Every image name that some node reports, without the default registry; a kubelet reports 50 at most."""
+        nodes = json.loads(self._kubectl("get", "nodes", "-o", "json"))["items"]
+        names = (
+            name for node in nodes for image in node["status"].get("images") or () for name in image.get("names") or ()
         )
+        return {name.removeprefix(DEFAULT_REGISTRY) for name in names}
 
     def _context(self) -> str:
         return self._kubectl("config", "current-context").strip()

@@ -15,7 +15,8 @@ import subprocess
 import tarfile
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ BASE_IMAGE = f"localhost/renderfleet/debian:{BASE_RELEASE}-{BASE_REVISION}"
 PIP_CACHE_MOUNT = "/run/renderfleet-build"
 HOST_CERTIFICATES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
 DEBIAN_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+BUILDAH_PLACES = (Path("/var/lib/containers"), Path("/etc/cni"))
 PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 
 
@@ -172,6 +174,18 @@ def _buildah(*arguments: str) -> list[str]:
     ]
 
 
+@contextmanager
+def _nothing_left_beside_the_store() -> Iterator[None]:
+    """buildah keeps a cache of layer names and a lock at fixed places, whatever store it is given."""
+    new = [place for place in BUILDAH_PLACES if not place.exists()]
+    try:
+        yield
+    finally:
+        for place in new:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+@_nothing_left_beside_the_store()
 def _build_without_engine(recipe: Recipe, image: Built) -> None:
     if os.geteuid() != 0:
         raise Trouble(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -106,6 +107,7 @@ def _down(name: str) -> None:
     if shape is None:
         line(f"no local cluster {name}")
         _remove_empty_access(state_dir() / name)
+        _remove_if_empty(state_dir())
         return
     with step(f"taking cluster {name} down"):
         _stop_processes(shape)
@@ -114,7 +116,8 @@ def _down(name: str) -> None:
         network.undo(shape)
         shutil.rmtree(shape.state)
         if not shape.options.control_plane_only:
-            _remove_kubelet_leftovers()
+            _remove_kubelet_leftovers(shape)
+        _remove_if_empty(state_dir())
     line(f"cluster {name} is gone")
 
 
@@ -323,6 +326,10 @@ def _remove_empty_access(folder: Path) -> None:
     kubeconfig = folder / "kubeconfig"
     if kubeconfig.exists() and kubeconfig.stat().st_size == 0:
         kubeconfig.unlink()
+    _remove_if_empty(folder)
+
+
+def _remove_if_empty(folder: Path) -> None:
     with suppress(OSError):
         folder.rmdir()
 
@@ -396,10 +403,11 @@ def _unmount_below(folder: Path) -> None:
             subprocess.run(["umount", "--lazy", str(point)], capture_output=True, check=False)
 
 
-def _remove_kubelet_leftovers() -> None:
+def _remove_kubelet_leftovers(shape: Shape) -> None:
     """What kubelet, containerd and the CNI plugins write outside the cluster's folder, whatever they are told.
 
-    Only dead links, sockets that nobody listens on and empty folders go: the machine may have a containerd of its own.
+    Only dead links, sockets that nobody listens on, addresses of our pods and empty folders go: the machine may have a
+    containerd of its own.
     """
     for link in Path("/var/log/containers").glob("*.log"):
         if link.is_symlink() and not link.exists():
@@ -409,16 +417,26 @@ def _remove_kubelet_leftovers() -> None:
     for file in Path("/run/containerd/s").glob("*"):
         if file.is_socket() and not accepts(str(file), timeout_seconds=0.2):
             file.unlink(missing_ok=True)
+    for file in Path("/var/lib/cni/results").glob("*"):
+        if _is_address_of_our_pod(file, shape):
+            file.unlink(missing_ok=True)
     for folder in (
         "/var/log/containers",
         "/var/log/pods",
         "/var/lib/kubelet",
         "/run/containerd/s",
-        f"/run/containerd/runc/{CONTAINERD_NAMESPACE}",
-        "/run/containerd/runc",
+        "/run/containerd/fifo",
         "/run/containerd",
         "/var/lib/cni/results",
         "/var/lib/cni",
     ):
-        with suppress(OSError):
-            Path(folder).rmdir()
+        _remove_if_empty(Path(folder))
+
+
+def _is_address_of_our_pod(file: Path, shape: Shape) -> bool:
+    """A result that the CNI library keeps names the network namespace it is about; ours lie in the cluster's folder."""
+    try:
+        kept = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return False
+    return Path(str(kept.get("netns") or "/")).is_relative_to(shape.state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from renderfleet_cluster.shape import POD_CIDR, SERVICE_CIDR, Shape
 IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 OUR_TABLE = "renderfleet"
 PROXY_TABLE = "kube-proxy"
+IPTABLES_TABLES = frozenset({"filter", "mangle", "nat"})
+"""kube-proxy asks iptables for rules of its older modes, and asking makes these tables where there were none."""
 
 
 def prepare(shape: Shape) -> None:
@@ -23,6 +26,8 @@ def prepare(shape: Shape) -> None:
     if not remembered.exists():
         remembered.write_text(IP_FORWARD.read_text())
     IP_FORWARD.write_text("1")
+    if not _remembered_tables(shape).exists():
+        _remembered_tables(shape).write_text(json.dumps(sorted(_tables())))
     # Programs on this machine reach services even where there is no default route; kube-proxy rewrites the target.
     _run("ip", "route", "replace", SERVICE_CIDR, "dev", "lo", "src", shape.address)
     _run("nft", "-f", "-", stdin=_masquerade_rules())
@@ -36,6 +41,11 @@ def undo(shape: Shape) -> None:
     _try("ip", "route", "del", SERVICE_CIDR, "dev", "lo")
     for family, table in (("ip", OUR_TABLE), ("ip", PROXY_TABLE), ("ip6", PROXY_TABLE)):
         _try("nft", "delete", "table", family, table)
+    if _remembered_tables(shape).exists():
+        there_before = {(family, name) for family, name in json.loads(_remembered_tables(shape).read_text())}
+        for family, name in _tables() - there_before:
+            if name in IPTABLES_TABLES and not _has_rules(family, name):
+                _try("nft", "delete", "table", family, name)
     remembered = _remembered_forwarding(shape)
     if remembered.exists():
         IP_FORWARD.write_text(remembered.read_text())
@@ -43,6 +53,21 @@ def undo(shape: Shape) -> None:
 
 def _remembered_forwarding(shape: Shape) -> Path:
     return shape.state / "ip_forward.before"
+
+
+def _remembered_tables(shape: Shape) -> Path:
+    return shape.state / "nft_tables.before"
+
+
+def _tables() -> set[tuple[str, str]]:
+    """(family, name) of every table of nftables."""
+    listed = json.loads(_run("nft", "--json", "list", "tables"))["nftables"]
+    return {(one["table"]["family"], one["table"]["name"]) for one in listed if "table" in one}
+
+
+def _has_rules(family: str, name: str) -> bool:
+    listed = json.loads(_run("nft", "--json", "list", "table", family, name))["nftables"]
+    return any("rule" in one for one in listed)
 
 
 def _masquerade_rules() -> str:

@@ -479,6 +479,10 @@ runtime_type = 'io.containerd.runc.v2'
 
 [{runtime}.containerd.runtimes.runc.options]
 SystemdCgroup = false
+Root = '{shape.state / "runc"}'
+
+[plugins.'io.containerd.internal.v1.opt']
+path = '{shape.state / "containerd-opt"}'
 
 [{runtime}.cni]
 bin_dirs = ['/usr/lib/cni']

@@ -5,13 +5,15 @@ import subprocess
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from pytest_kind import KindCluster
 
-from renderfleet_cluster.shape import POOLS
+from renderfleet_cluster import images, providers
+from renderfleet_cluster.say import Trouble
+from renderfleet_cluster.shape import POOLS, Options
 
 IMAGE = "renderfleet/s3:dev"
 """The smallest of our images with a Python in it."""
@@ -150,6 +152,35 @@ def test_quota_refuses_the_second_pod(kind_cluster: KindCluster, namespace: str)
 
     assert "exceeded quota" in refusal.value.stderr
     kind_cluster.kubectl("delete", "namespace", quota, "--wait=false")
+
+
+def test_an_existing_cluster_is_used_as_it_is_and_says_which_images_it_lacks(
+    kind_cluster: KindCluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RENDERFLEET_CLUSTER_PROVIDER", "existing")
+    monkeypatch.setenv("KUBECONFIG", str(kind_cluster.kubeconfig_path))
+    provider = providers.choose(providers.default_name(), "whatever")
+    loaded = images.Built(name="s3", tag=images.tag_of("s3"), engine=None)
+
+    provider.up(Options())
+    _until_the_kubelet_reports(lambda: provider.load([loaded]))
+    with pytest.raises(Trouble, match="no node of this cluster has renderfleet/s3:never-built"):
+        provider.load([loaded, images.Built(name="s3", tag="never-built", engine=None)])
+    provider.down()
+
+    assert kind_cluster.kubectl("get", "nodes", "-o", "name").startswith("node/"), "it was not ours to take down"
+
+
+def _until_the_kubelet_reports(check: Callable[[], None]) -> None:
+    """A kubelet tells of new images within ten seconds, as a rule."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return check()
+        except Trouble:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 def apply_quietly(cluster: KindCluster, namespace: str, manifest: dict[str, Any]) -> None:

@@ -21,10 +21,10 @@ from renderfleet_store.engine import StoreUnavailable, make_engine
 from renderfleet_store.media import MediaStore, StorageSettings
 from renderfleet_store.mirror import Mirror
 
-from . import handlers
+from . import handlers, health
 from .archive import Archive
 from .cache import Cache, Key
-from .children.job import Shape
+from .children.job import Shape, pool_of
 from .clock import Clock, SystemClock
 from .decide.observed import Policy
 from .events import Events
@@ -46,10 +46,8 @@ from .vendors import VendorDesk, VendorWatch
 
 log = structlog.get_logger(__name__)
 
-STANDSTILL_SECONDS = 120.0
-"""A key that is ready, and no worker moved, for this long: the process is stuck."""
 SHUTDOWN_SECONDS = 10.0
-SPENDING_SECONDS = 30.0
+SPENDING_SECONDS = 10.0
 """How far a tenant's told spending may lag; what is decided by is always up to date."""
 RESTARTS_MOST = 10
 RESTARTS_WINDOW_SECONDS = 300.0
@@ -189,6 +187,8 @@ class Operator:
         gauges.archive_waiting = lambda: len(self.archive)
         gauges.vendor_jobs_watched = lambda: len(self.vendor_watch)
         gauges.renders = self.cache.kinds_and_phases
+        gauges.pool_of = lambda stage: pool_of(stage, self.executor.shape)
+        gauges.events_dropped = lambda: self.events.dropped
 
     async def _work(self, key: Any) -> None:
         await self.reconciler(key)
@@ -204,20 +204,17 @@ class Operator:
 
     def why_ill(self) -> str | None:
         """What stands still, or None."""
-        if not self.is_listed:
-            return None
-        oldest = self.queue.oldest_seconds()
-        if oldest > STANDSTILL_SECONDS and self.clock.monotonic() - self.queue.beat > STANDSTILL_SECONDS:
-            return f"the queue stands still: a key is ready for {oldest:.0f} s"
-        limit = 4 * self.settings.resync_seconds + 60
-        dead = [f"{kind} ({age:.0f} s)" for kind, age in self.intake.ages().items() if age > limit]
-        return f"no watch tells of: {', '.join(dead)}" if dead else None
+        return health.why_ill(
+            is_listed=self.is_listed,
+            oldest_seconds=self.queue.oldest_seconds(),
+            idle_seconds=self.clock.monotonic() - self.queue.beat,
+            watch_ages=self.intake.ages(),
+            resync_seconds=self.settings.resync_seconds,
+        )
 
     def why_not_ready(self) -> str | None:
         """What is still missing, or None."""
-        if self.lease.is_held and not self.is_listed:
-            return "the caches are not filled yet"
-        return None
+        return health.why_not_ready(leads=self.lease.is_held, is_listed=self.is_listed)
 
     # Life
 

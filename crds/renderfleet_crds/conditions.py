@@ -53,6 +53,8 @@ class Reason(StrEnum):
     FINALIZING = "Finalizing"
     CANCELLING = "Cancelling"
     REDRIVEN = "Redriven"
+    NOT_FINISHED = "NotFinished"
+    NOT_STALLED = "NotStalled"
     # ends
     MEDIA_READY = "MediaReady"
     INPUT_REFUSED = "InputRefused"

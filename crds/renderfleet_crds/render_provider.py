@@ -97,6 +97,13 @@ class RenderProviderStatus(Part):
     learned_in_flight: int | None = None
     """What the vendor's headers say may run at a time, when that is less than spec.limits."""
     learned_per_minute: int | None = None
+    """What the vendor's headers say may be started per minute, when that is less than spec.limits."""
+    slowed_per_minute: int | None = None
+    """Starts per minute to which the vendor's refusals (429) slowed it; it grows back by a tenth of that each minute."""
+    slowed_at: str | None = None
+    """When it was last slowed."""
+    paused_until: str | None = None
+    """The vendor asked (Retry-After) to start nothing before."""
     last_error: Annotated[str, Field(max_length=512)] | None = None
     last_error_at: str | None = None
     last_success_at: str | None = None

@@ -1,8 +1,11 @@
 """What each provider can take: circuit, tokens, pauses, holds, and what its limits turned out to be.
 
-All of it lives in memory and can be found again after a restart: circuit and hold from RenderProvider.status, tokens
-from the starts of the last minute, calls in flight from the renders themselves. So a restart neither frees a slot that is
-taken nor lets a crowd through to a vendor that is down.
+All of it lives in memory and can be found again after a restart: circuit, hold, pause and what was learned about limits from
+RenderProvider.status, tokens from the starts of the last minute, calls in flight from the renders themselves. So a restart
+neither frees a slot that is taken nor lets a crowd through to a vendor that is down or has just asked for less.
+
+limits.inFlight     and less while the vendor's headers say less
+limits.perMinute    and less while the vendor's headers say less; each refusal (429) halves it, a tenth a minute brings it back
 """
 
 from collections import OrderedDict
@@ -21,7 +24,9 @@ DEFAULT_PAUSE_SECONDS = 5.0
 """After a 429 that does not say how long."""
 LONGEST_PAUSE_SECONDS = 3600.0
 RECOVERY_PER_MINUTE = 0.1
-"""A learned rate grows back by a tenth of itself each minute without a 429."""
+"""A rate that was slowed grows back by a tenth of itself each minute without a 429."""
+LEARNED: Mapping[str, str] = {"maxConcurrent": "learned_in_flight", "maxPerMinute": "learned_per_minute"}
+"""Where the limits in StageResult.learned and Health.learned are kept."""
 _REMEMBERED = 4096
 _SMOOTHING = 0.2
 
@@ -46,8 +51,12 @@ class Account:
     held_since: float = 0.0
     probe_after: float = 0.0
     learned_in_flight: int | None = None
-    learned_per_minute: float | None = None
-    learned_at: float = 0.0
+    """What the vendor's headers say may run at a time."""
+    learned_per_minute: int | None = None
+    """What the vendor's headers say may be started per minute."""
+    slowed_per_minute: float | None = None
+    """To what refusals slowed it, at `slowed_at`; None when it has grown back."""
+    slowed_at: float = 0.0
     last_error: str | None = None
     last_error_at: float | None = None
     last_success_at: float | None = None
@@ -71,14 +80,19 @@ class Account:
         most = int(self.limits.get("inFlight", 5))
         return most if self.learned_in_flight is None else max(1, min(most, self.learned_in_flight))
 
-    def per_minute(self, now: float) -> float:
-        """Starts per minute: what was set, or less after the vendor complained."""
+    def _most_per_minute(self) -> float:
+        """Starts per minute: what was set, or what the vendor says if that is less."""
         most = float(self.limits.get("perMinute", 60))
-        if self.learned_per_minute is None:
+        return most if self.learned_per_minute is None else max(1.0, min(most, float(self.learned_per_minute)))
+
+    def per_minute(self, now: float) -> float:
+        """Starts per minute that are allowed just now: fewer than that for a while after the vendor refused some."""
+        most = self._most_per_minute()
+        if self.slowed_per_minute is None:
             return most
-        grown = self.learned_per_minute * (1 + RECOVERY_PER_MINUTE * max(0.0, now - self.learned_at) / 60)
+        grown = self.slowed_per_minute * (1 + RECOVERY_PER_MINUTE * max(0.0, now - self.slowed_at) / 60)
         if grown >= most:
-            self.learned_per_minute = None
+            self.slowed_per_minute = None
             return most
         return grown
 
@@ -139,9 +153,9 @@ class Account:
             case News.THROTTLED:
                 pause = min(news.retry_after_seconds or DEFAULT_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
                 self.paused_until = max(self.paused_until, now + pause)
-                if now - self.learned_at > 1:  # a burst of refusals is one lesson
-                    self.learned_per_minute = max(1.0, self.per_minute(now) / 2)
-                    self.learned_at = now
+                if now - self.slowed_at > 1:  # a burst of refusals is one lesson
+                    self.slowed_per_minute = max(1.0, self.per_minute(now) / 2)
+                    self.slowed_at = now
                 self.circuit = breaker.gone(self.circuit, news.token)
                 self._error(news.message, now)
             case News.HELD:
@@ -151,7 +165,7 @@ class Account:
                 self.probe_after = now + 60
                 self.circuit = breaker.gone(self.circuit, news.token)
                 self._error(news.message, now)
-        self._learn(news.learned)
+        self.learn(news.learned)
         return True
 
     def forget_probe(self, token: str) -> None:
@@ -169,10 +183,11 @@ class Account:
         else:
             self.service_seconds += _SMOOTHING * (seconds - self.service_seconds)
 
-    def _learn(self, learned: Mapping[str, int] | None) -> None:
-        most = (learned or {}).get("maxConcurrent")
-        if most:
-            self.learned_in_flight = int(most) if most < int(self.limits.get("inFlight", 5)) else None
+    def learn(self, learned: Mapping[str, int] | None) -> None:
+        """Take in limits that the vendor's headers tell."""
+        for name, field_name in LEARNED.items():
+            if most := (learned or {}).get(name):
+                setattr(self, field_name, int(most))
 
     def _error(self, message: str, now: float) -> None:
         self.last_error, self.last_error_at = message[:512], now
@@ -182,6 +197,7 @@ class Account:
         self.refill(now)
         self.circuit = breaker.at(self.circuit, now)
         circuit = self.circuit
+        is_slowed = self.per_minute(now) < self._most_per_minute()
         made: Body = {
             "observedGeneration": self.generation,
             "circuit": circuit.state,
@@ -192,13 +208,21 @@ class Account:
             "inFlight": self.in_flight + self.tickets,
             "waiting": waiting,
             "tokens": max(0, int(self.tokens)),
-            "learnedInFlight": self.learned_in_flight,
-            "learnedPerMinute": int(self.learned_per_minute) if self.learned_per_minute is not None else None,
+            "learnedInFlight": _if_less(self.learned_in_flight, self.limits.get("inFlight", 5)),
+            "learnedPerMinute": _if_less(self.learned_per_minute, self.limits.get("perMinute", 60)),
+            "slowedPerMinute": int(self.slowed_per_minute) if is_slowed else None,
+            "slowedAt": rfc3339(self.slowed_at) if is_slowed else None,
+            "pausedUntil": rfc3339(self.paused_until) if self.paused_until > now else None,
             "lastError": self.last_error,
             "lastErrorAt": rfc3339(self.last_error_at) if self.last_error_at else None,
             "lastSuccessAt": rfc3339(self.last_success_at) if self.last_success_at else None,
         }
         return {key: value for key, value in made.items() if value is not None}
+
+
+def _if_less(learned: int | None, limit: Any) -> int | None:
+    """What was learned, when it matters."""
+    return learned if learned is not None and learned < int(limit) else None
 
 
 def account_of(body: Body, now: float) -> Account:
@@ -220,13 +244,23 @@ def account_of(body: Body, now: float) -> Account:
     if status.get("held") and reason and reason != "spec.hold" and same_spec:
         made.held, made.held_since, made.probe_after = reason, now, now
     made.learned_in_flight = status.get("learnedInFlight")
-    if status.get("learnedPerMinute"):
-        made.learned_per_minute, made.learned_at = float(status["learnedPerMinute"]), now
+    made.learned_per_minute = status.get("learnedPerMinute")
+    if status.get("slowedPerMinute") and status.get("slowedAt"):
+        made.slowed_per_minute = float(status["slowedPerMinute"])
     made.last_error = status.get("lastError")
-    for field_name, key in (("last_error_at", "lastErrorAt"), ("last_success_at", "lastSuccessAt")):
+    for field_name, key in _TIMES.items():
         if status.get(key):
             setattr(made, field_name, seconds_of(status[key]))
     return made
+
+
+_TIMES: Mapping[str, str] = {
+    "slowed_at": "slowedAt",
+    "paused_until": "pausedUntil",
+    "last_error_at": "lastErrorAt",
+    "last_success_at": "lastSuccessAt",
+}
+"""Times of an Account, and what they are called in the status."""
 
 
 def spec_changed(account: Account, body: Body) -> bool:

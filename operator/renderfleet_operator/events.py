@@ -1,6 +1,12 @@
-"""Kubernetes Events about renders: a story for `kubectl describe`. Best effort, few, and nothing depends on them."""
+"""Kubernetes Events about renders: a story for `kubectl describe`. Best effort, few, and nothing depends on them.
+
+A render has one Event per reason: what is told again is counted there, with the latest words, also by the next operator.
+Few are posted per second. What a render tells for the first time goes first, the newest before all: who looks at a render
+looks at what has just happened. When too many wait, repetitions are dropped first, then the oldest.
+"""
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,28 +14,38 @@ from typing import Any
 import structlog
 
 from renderfleet_client.cluster import Cluster
-from renderfleet_client.errors import ApiError
+from renderfleet_client.errors import AlreadyExists, ApiError, NotFound
 from renderfleet_client.resources import EVENTS
 from renderfleet_crds import meta
 
-from .clock import Clock, chance_of
+from .clock import Clock
 from .decide.actions import Note
 from .times import whole_seconds
 
 log = structlog.get_logger(__name__)
 
+Body = dict[str, Any]
+Mark = tuple[str, str]
+"""(UID of the render, reason)."""
+
 COMPONENT = "renderfleet-operator"
-WAITING_MOST = 200
+WAITING_MOST = 500
 PER_SECOND = 5.0
-AGAIN_SECONDS = 300.0
-"""The same thing about the same render within this time is counted on the Event that is there."""
+BURST = 20.0
+"""Posted at once after a quiet time."""
+_REMEMBERED = 2000
 
 
 @dataclass(slots=True)
-class _Told:
-    name: str
-    count: int
-    at: float
+class _Waiting:
+    """What is to be told about one render for one reason."""
+
+    about: Body
+    """The Event's involvedObject."""
+    note: Note
+    first: float
+    last: float
+    count: int = 1
 
 
 @dataclass(slots=True)
@@ -39,70 +55,116 @@ class Events:
     cluster: Cluster
     clock: Clock
     dropped: int = 0
-    _waiting: OrderedDict[tuple[str, str, str], tuple[dict[str, Any], Note]] = field(default_factory=OrderedDict)
-    _told: OrderedDict[tuple[str, str, str], _Told] = field(default_factory=OrderedDict)
+    _fresh: OrderedDict[Mark, _Waiting] = field(default_factory=OrderedDict)
+    _repeated: OrderedDict[Mark, _Waiting] = field(default_factory=OrderedDict)
+    _told: OrderedDict[Mark, int] = field(default_factory=OrderedDict)
+    """How often each was told, as its Event says."""
     _something: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def post(self, body: dict[str, Any], note: Note) -> None:
+    def post(self, body: Body, note: Note) -> None:
         """Tell something about a render, soon or never."""
-        mark = (body["metadata"]["uid"], note.reason, note.message)
-        if mark in self._waiting:
-            return
-        if len(self._waiting) >= WAITING_MOST:
+        mark = (body["metadata"]["uid"], note.reason)
+        lane = self._repeated if mark in self._told else self._fresh
+        now = self.clock.now()
+        if known := lane.get(mark):
+            known.note, known.last, known.count = note, now, known.count + 1
+        else:
+            lane[mark] = _Waiting(_involved(body), note, now, now)
+        if len(self) > WAITING_MOST:
+            (self._repeated or self._fresh).popitem(last=False)
             self.dropped += 1
-            return
-        self._waiting[mark] = (body, note)
         self._something.set()
+
+    def __len__(self) -> int:
+        return len(self._fresh) + len(self._repeated)
 
     async def run(self) -> None:
         """Post what is told, until cancelled."""
+        tokens, at = BURST, self.clock.monotonic()
         while True:
             self._something.clear()
-            if not self._waiting:
+            if not len(self):
                 await self._something.wait()
-            mark, (body, note) = self._waiting.popitem(last=False)
-            try:
-                await self._send(mark, body, note)
-            except ApiError as refused:
-                self.dropped += 1
-                log.debug("event not posted", reason=note.reason, error=str(refused)[:200])
-            await asyncio.sleep(1 / PER_SECOND)
+            now = self.clock.monotonic()
+            tokens, at = min(BURST, tokens + (now - at) * PER_SECOND), now
+            if tokens < 1:
+                await asyncio.sleep((1 - tokens) / PER_SECOND)
+                continue
+            tokens -= 1
+            await self.post_next()
 
-    async def _send(self, mark: tuple[str, str, str], body: dict[str, Any], note: Note) -> None:
-        about = body["metadata"]
-        now = self.clock.now()
-        namespace = about.get("namespace") or "default"
-        told = self._told.get(mark)
-        if told is not None and now - told.at < AGAIN_SECONDS:
-            told.count += 1
-            told.at = now
-            patch = {"count": told.count, "lastTimestamp": whole_seconds(now)}
-            await self.cluster.patch(EVENTS, told.name, patch, namespace)
+    async def post_next(self) -> None:
+        """Post the one that is next; what the API server refuses is dropped."""
+        mark, told = self._fresh.popitem() if self._fresh else self._repeated.popitem(last=False)
+        try:
+            count = await self._send(mark, told)
+        except ApiError as refused:
+            self.dropped += 1
+            log.debug("event not posted", reason=mark[1], error=str(refused)[:200])
             return
-        name = f"{about['name'][:220]}.{int(chance_of(*mark, now) * 16**13):013x}"
-        event = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": name, "namespace": namespace},
-            "involvedObject": {
-                "apiVersion": body.get("apiVersion") or meta.API_VERSION,
-                "kind": body["kind"],
-                "name": about["name"],
-                "uid": about["uid"],
-                "resourceVersion": about.get("resourceVersion"),
-                **({"namespace": about["namespace"]} if about.get("namespace") else {}),
-            },
-            "reason": note.reason,
-            "message": note.message[:1024],
-            "type": "Warning" if note.warning else "Normal",
-            "count": 1,
-            "firstTimestamp": whole_seconds(now),
-            "lastTimestamp": whole_seconds(now),
-            "source": {"component": COMPONENT},
-            "reportingComponent": COMPONENT,
-            "reportingInstance": COMPONENT,
-        }
-        await self.cluster.create(EVENTS, event, namespace)
-        self._told[mark] = _Told(name, 1, now)
-        while len(self._told) > 1000:
+        self._told.pop(mark, None)
+        self._told[mark] = count
+        self._told.move_to_end(mark) if mark in self._told else None
+        while len(self._told) > _REMEMBERED:
             self._told.popitem(last=False)
+
+    async def _send(self, mark: Mark, told: _Waiting) -> int:
+        """Count it on the Event that is there, or create one; comes back with what the Event counts then."""
+        namespace = told.about.get("namespace") or "default"
+        name = _name(told.about["name"], mark)
+        counted = self._told.get(mark)
+        if counted is None:
+            try:
+                await self.cluster.create(EVENTS, _event(name, namespace, told), namespace)
+                return told.count
+            except AlreadyExists:  # by an operator before this one
+                counted = int((await self.cluster.get(EVENTS, name, namespace)).get("count") or 1)
+        count = counted + told.count
+        try:
+            await self.cluster.patch(EVENTS, name, {"count": count, **_words(told)}, namespace)
+        except NotFound:  # the API server forgets Events, after an hour as a rule
+            await self.cluster.create(EVENTS, _event(name, namespace, told), namespace)
+            return told.count
+        return count
+
+
+def _involved(body: Body) -> Body:
+    about = body["metadata"]
+    return {
+        "apiVersion": body.get("apiVersion") or meta.API_VERSION,
+        "kind": body["kind"],
+        "name": about["name"],
+        "uid": about["uid"],
+        "resourceVersion": about.get("resourceVersion"),
+        **({"namespace": about["namespace"]} if about.get("namespace") else {}),
+    }
+
+
+def _name(render: str, mark: Mark) -> str:
+    """The same for the same render and reason, so that an operator finds what its predecessor told."""
+    return f"{render[:220]}.{hashlib.sha256(chr(0).join(mark).encode()).hexdigest()[:16]}"
+
+
+def _words(told: _Waiting) -> Body:
+    """What a repetition changes."""
+    return {
+        "message": told.note.message[:1024],
+        "type": "Warning" if told.note.warning else "Normal",
+        "lastTimestamp": whole_seconds(told.last),
+    }
+
+
+def _event(name: str, namespace: str, told: _Waiting) -> Body:
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": namespace},
+        "involvedObject": told.about,
+        "reason": told.note.reason,
+        **_words(told),
+        "count": told.count,
+        "firstTimestamp": whole_seconds(told.first),
+        "source": {"component": COMPONENT},
+        "reportingComponent": COMPONENT,
+        "reportingInstance": COMPONENT,
+    }

@@ -445,6 +445,19 @@ class Fleet:
         """How many wait in each lane."""
         return {key: len(lane) for key, lane in self._lanes.items()}
 
+    def waiting_by_stage(self) -> dict[Stage, tuple[int, float]]:
+        """How many wait for each stage, and since when the longest-waiting one does (seconds since 1970)."""
+        out: dict[Stage, tuple[int, float]] = {}
+        for uid, (_, one) in self._lane_of.items():
+            key = self.cache.key_of(uid)
+            body = self.cache.render(key) if key else None
+            if body is not None:
+                stage = Render(body).stage
+                stage = Stage.FINALIZE if stage is Stage.POLL else stage
+                count, since = out.get(stage, (0, one.order[1]))
+                out[stage] = (count + 1, min(since, one.order[1]))
+        return out
+
     def stopped_by_lane(self) -> dict[admission.LaneKey, Wait]:
         """Why lanes stand still."""
         return dict(self._stopped)

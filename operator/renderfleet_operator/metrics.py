@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from renderfleet_crds.conditions import ConditionType, find_condition
+from renderfleet_crds.contract import Stage
 from renderfleet_crds.phases import Phase
 
+from .children.job import DEFAULT_POOLS
 from .clock import Clock
 from .decide.view import Render
 from .fleet import Fleet
@@ -35,6 +38,9 @@ class Gauges:
     vendor_jobs_watched: Callable[[], int] = lambda: 0
     renders: Callable[[], Iterable[tuple[str, str]]] = tuple
     """(kind, phase) of every render known."""
+    pool_of: Callable[[Stage], str] = lambda stage: DEFAULT_POOLS[stage].value
+    """Which nodes a stage runs on."""
+    events_dropped: Callable[[], int] = lambda: 0
 
 
 class Metrics:
@@ -119,11 +125,9 @@ class Metrics:
             self.wait_seconds.labels(after.kind, reason).observe(max(0.0, now - before.queued_at))
 
     def _phase_left(self, before: Render, now: float) -> None:
-        since = max(
-            (seconds_of(one["lastTransitionTime"]) for one in before.status.get("conditions") or ()),
-            default=before.created_at,
-        )
-        self.phase_seconds.labels(before.kind, str(before.phase or Phase.QUEUED)).observe(max(0.0, now - since))
+        if not before.is_finished:
+            stayed = max(0.0, now - _phase_began(before))
+            self.phase_seconds.labels(before.kind, str(before.phase or Phase.QUEUED)).observe(stayed)
 
     def text(self) -> bytes:
         """The exposition."""
@@ -145,6 +149,11 @@ class Metrics:
         )
         yield _one("renderfleet_archive_waiting", "Renders with a change for PostgreSQL.", gauges.archive_waiting())
         yield _one("renderfleet_vendor_jobs_watched", "Vendor jobs that are polled.", gauges.vendor_jobs_watched())
+        dropped = CounterMetricFamily(
+            "renderfleet_events_dropped", "Events about renders that came too fast to be posted."
+        )
+        dropped.add_metric([], gauges.events_dropped())
+        yield dropped
         ages = GaugeMetricFamily(
             "renderfleet_watch_age_seconds",
             "Since the last event of a watch, or proof that none was due.",
@@ -159,6 +168,24 @@ class Metrics:
         yield renders
         if self._fleet is not None and self._clock is not None:
             yield from _fleet_gauges(self._fleet, self._clock.now())
+            yield from _pool_gauges(self._fleet, self._clock.now(), gauges.pool_of)
+
+
+def _phase_began(render: Render) -> float:
+    """Since when a live render is in its phase (seconds since 1970)."""
+    status = render.status
+    last = render.attempts[-1] if render.attempts else {}
+    match render.phase:
+        case Phase.RUNNING | Phase.FINALIZING:
+            began = last.get("startedAt")
+        case Phase.WAITING:
+            began = (status.get("provider") or {}).get("acceptedAt")
+        case Phase.HELD:
+            held = find_condition(status.get("conditions") or [], ConditionType.STALLED)
+            began = held["lastTransitionTime"] if held else None
+        case _:  # sent back into the queue when its last attempt ended, unless it was never started
+            began = last.get("endedAt")
+    return seconds_of(began) if began else render.queued_at
 
 
 def _one(name: str, text: str, value: float) -> GaugeMetricFamily:
@@ -188,13 +215,14 @@ def _fleet_gauges(fleet: Fleet, now: float) -> Iterable[Metric]:
         oldest.add_metric([provider], max(0.0, now - at))
     yield depth
     yield oldest
-    names = ("circuit_open", "held", "in_flight", "places", "tokens")
+    names = ("circuit_open", "held", "in_flight", "places", "tokens", "starts_per_second")
     texts = (
         "1 while the provider's circuit is open, 0.5 half-open, else 0.",
         "1 while the provider is held.",
         "Calls and vendor jobs in flight.",
         "Calls and vendor jobs that may be in flight.",
         "Starts that the provider's rate allows right now.",
+        "Starts that are allowed per second: what was set, or less after the vendor's refusals.",
     )
     families = {
         name: GaugeMetricFamily(f"renderfleet_provider_{name}", text, labels=["provider"])
@@ -205,12 +233,40 @@ def _fleet_gauges(fleet: Fleet, now: float) -> Iterable[Metric]:
         state = {"Closed": 0.0, "HalfOpen": 0.5, "Open": 1.0}[account.circuit.state]
         for name, value in zip(
             names,
-            (state, float(seen.held is not None), account.in_flight + account.tickets, seen.places, seen.tokens),
+            (
+                state,
+                float(seen.held is not None),
+                account.in_flight + account.tickets,
+                seen.places,
+                seen.tokens,
+                seen.per_second,
+            ),
             strict=True,
         ):
             families[name].add_metric([provider], value)
     yield from families.values()
     yield _shares(fleet)
+
+
+def _pool_gauges(fleet: Fleet, now: float, pool_of: Callable[[Stage], str]) -> Iterable[Metric]:
+    """What waits for nodes of a kind: the numbers to scale a node pool by."""
+    depth = GaugeMetricFamily(
+        "renderfleet_pool_waiting", "Renders that wait, by the pool their next pod needs.", labels=["pool"]
+    )
+    oldest = GaugeMetricFamily(
+        "renderfleet_pool_waiting_oldest_seconds", "How long the longest-waiting of them waits.", labels=["pool"]
+    )
+    counts: Tally[str] = Tally()
+    since: dict[str, float] = {}
+    for stage, (count, begun) in fleet.waiting_by_stage().items():
+        pool = pool_of(stage)
+        counts[pool] += count
+        since[pool] = min(begun, since.get(pool, now))
+    for pool, count in sorted(counts.items()):
+        depth.add_metric([pool], count)
+        oldest.add_metric([pool], max(0.0, now - since[pool]))
+    yield depth
+    yield oldest
 
 
 def _shares(fleet: Fleet) -> Metric:

@@ -1,6 +1,7 @@
 """Look after RenderProviders: is the key there, does a held account work again, and what does its status say.
 
-The status is written when circuit, hold or key change, and otherwise at most every few seconds: it moves with every start.
+The status is written when circuit, hold, key or what was learned about limits change, and otherwise at most every few
+seconds: it moves with every start.
 """
 
 from dataclasses import dataclass, field
@@ -36,7 +37,20 @@ KEY_CHECK_SECONDS = 30.0
 MISSING_KEY_CHECK_SECONDS = 5.0
 FIRST_PROBE_SECONDS = 60.0
 LONGEST_PROBE_SECONDS = 900.0
-_MATTERS = ("observedGeneration", "circuit", "circuitUntil", "circuitOpened", "held", "heldReason", "conditions")
+_MATTERS = (
+    "observedGeneration",
+    "circuit",
+    "circuitUntil",
+    "circuitOpened",
+    "held",
+    "heldReason",
+    "learnedInFlight",
+    "learnedPerMinute",
+    "slowedPerMinute",
+    "pausedUntil",
+    "conditions",
+)
+"""What a new operator must find as it is: written at once."""
 
 
 @dataclass(slots=True)
@@ -98,6 +112,7 @@ class Providers:
             return
         except NotYet:
             return
+        account.learn(health.learned)
         if health.credits_remaining is not None and health.credits_remaining <= 0:
             return
         log.info("provider released: it answers again", provider=name)

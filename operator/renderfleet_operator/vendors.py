@@ -256,6 +256,7 @@ class VendorWatch:
             category=error.category.value if error else None,
             code=error.code if error else None,
             message=error.message if error else None,
+            retry_limit=error.retry_limit if error else None,
             **({"charged": error.charged} if error else {}),
         )
 

@@ -574,7 +574,7 @@ def _settle(render: Render, seen: Observed, result: Mapping[str, Any]) -> list[A
     made = RULES[render.kind].done(render, result)
     count = len(made.get("outputs") or ())
     story = render.stage is Stage.FINALIZE or len(render.attempts) > 1
-    message = f"{count} files are stored"
+    message = "1 file is stored" if count == 1 else f"{count} files are stored"
     return [
         *(tell if render.stage is not Stage.FINALIZE else []),
         WriteStatus(
@@ -655,6 +655,7 @@ def _vendor_working(render: Render, seen: Observed) -> list[Action]:
                 look.code or "VendorJobFailed",
                 look.message or "the vendor's job failed",
                 look.charged,
+                retry_limit=look.retry_limit,
             )
             return _failed(render, seen, Stage.START, failure)
         case _:

@@ -87,6 +87,8 @@ class VendorLook:
     category: str | None = None
     code: str | None = None
     message: str | None = None
+    retry_limit: int | None = None
+    """How many more attempts the failure is worth; None: as many as the render's own policy allows."""
     charged: Charged = Charged.NO
 
 

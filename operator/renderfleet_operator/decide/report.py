@@ -9,8 +9,12 @@ Succeeded    True       True      False   True      False        False
 Failed       False      True      False   -         False        True      as DeadLettered
 Cancelled    False      True      False   -         False        False     as Aborted: it is as somebody wanted it
 ("-": as it was.)
+
+Succeeded, and whichever of Queued, Reconciling and Stalled is True, tell the present: they take the reason of each report.
+All others keep the reason they moved with, so that `kubectl describe` shows when and why each step was taken.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from renderfleet_crds.conditions import ConditionType, Reason
@@ -74,22 +78,40 @@ def report(
     return {key: value for key, value in status.items() if value is not None}
 
 
+_NEVER_YET: Final[Mapping[ConditionType, Reason]] = {
+    type_.FINISHED: Reason.NOT_FINISHED,
+    type_.STALLED: Reason.NOT_STALLED,
+}
+"""Why these are False: not for the reason that the render has just now."""
+_PRESENT: Final = frozenset({type_.QUEUED, type_.RECONCILING, type_.STALLED})
+_SPOKEN: Final = frozenset({type_.SUCCEEDED, type_.RECONCILING, type_.STALLED})
+"""Which carry the message besides: what people read, and what kstatus reads. Every byte here is written with each report."""
+
+
 def _conditions(
     render: Render, words: dict[ConditionType, Word], reason: Reason, message: str, now: float
 ) -> list[Body]:
     """All conditions in one go; a transition time moves only when the condition's word does."""
     old = {one["type"]: one for one in render.status.get("conditions") or ()}
     stamp = whole_seconds(now)
-    generation = render.generation
     for kind, word in words.items():
         before = old.get(kind.value)
-        old[kind.value] = {
-            "type": kind.value,
-            "status": word,
-            "reason": reason.value,
-            # Once is enough: the words are in status.message too, and every byte here is written four times per render.
-            "message": message if kind is type_.SUCCEEDED else "",
-            "lastTransitionTime": before["lastTransitionTime"] if before and before["status"] == word else stamp,
-            "observedGeneration": generation,
+        has_moved = before is None or before["status"] != word
+        is_present = kind is type_.SUCCEEDED or (word == "True" and kind in _PRESENT) or _is_wait(kind, words)
+        made: Body = {"type": kind.value, "status": word}
+        if before is not None and not has_moved and not is_present:
+            made |= {"reason": before["reason"], "message": before.get("message") or ""}
+        else:
+            why = _NEVER_YET.get(kind, reason) if word == "False" else reason
+            made |= {"reason": why.value, "message": message if is_present and kind in _SPOKEN else ""}
+        made |= {
+            "lastTransitionTime": stamp if before is None or has_moved else before["lastTransitionTime"],
+            "observedGeneration": render.generation,
         }
+        old[kind.value] = made
     return list(old.values())
+
+
+def _is_wait(kind: ConditionType, words: Mapping[ConditionType, Word]) -> bool:
+    """What is not admitted while it stands in the queue is so for the reason that it waits for."""
+    return kind is type_.ADMITTED and words.get(type_.QUEUED) == "True"

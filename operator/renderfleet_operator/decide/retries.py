@@ -13,6 +13,8 @@ disrupted        again at once; after the second time in a row with a pause;    
                  back into the queue when the quota had no room for its pod
 unknown_outcome  provider.onUnknownOutcome: hold -> Held; fail -> Failed; retry -> as transient
 
+A failure that its vendor's table says is worth only n more attempts (`retryLimit`) is given up when it comes an n+1st time
+in a row, however many attempts the render's own policy would still allow.
 The pause is drawn evenly from 0 to a bound that doubles with each counted attempt ("full jitter"); the vendor's
 Retry-After is a lower limit of it.
 """
@@ -53,6 +55,8 @@ class Failure:
     retry_after_seconds: float | None = None
     cost_micros: int | None = None
     learned: Mapping[str, int] | None = None
+    retry_limit: int | None = None
+    """How many more attempts it is worth; None: as many as the render's own policy allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ def failure_of(result: Mapping[str, Any], cost_micros: int | None) -> Failure:
         retry_after_seconds=result.get("retryAfterSeconds"),
         cost_micros=cost_micros,
         learned=result.get("learned") or None,
+        retry_limit=result.get("retryLimit"),
     )
 
 
@@ -97,7 +102,7 @@ def verdict(
         case ErrorCategory.DISRUPTED if failure.code == NO_POD:
             return _unspent(stage, Reason.QUOTA_EXHAUSTED, said, 0.0)
         case ErrorCategory.DISRUPTED:
-            pause = _bound(render, _in_a_row(render, stage, ErrorCategory.DISRUPTED) - 1) * chance
+            pause = _bound(render, _in_a_row(render, stage, "category", ErrorCategory.DISRUPTED) - 1) * chance
             return _unspent(stage, Reason.BACKING_OFF, said, pause)
         case ErrorCategory.UNKNOWN_OUTCOME:
             if stage is Stage.FINALIZE:  # it costs nothing to fetch a file twice
@@ -155,6 +160,9 @@ def _again(render: Render, stage: Stage, failure: Failure, chance: float) -> Ver
     said = f"{failure.code}: {failure.message}"
     if used >= allowed:
         return Verdict(Phase.DEAD_LETTERED, Reason.ATTEMPTS_EXHAUSTED, f"attempt {used} of {allowed} failed; {said}")
+    if failure.retry_limit is not None and _in_a_row(render, stage, "code", failure.code[:128]) > failure.retry_limit:
+        message = f"attempt {used} of {allowed} failed in a way that another would not mend; {said}"
+        return Verdict(Phase.DEAD_LETTERED, Reason.ATTEMPTS_EXHAUSTED, message)
     pause = max(_bound(render, used) * chance, failure.retry_after_seconds or 0.0)
     return Verdict(Phase.RETRYING, Reason.BACKING_OFF, f"attempt {used} of {allowed} failed; {said}", pause)
 
@@ -175,13 +183,11 @@ def _bound(render: Render, failures: int) -> float:
     return min(most, first * 2.0 ** min(failures - 1, 30))
 
 
-def _in_a_row(render: Render, stage: Stage, category: ErrorCategory) -> int:
-    """How often this just happened to this stage, the open attempt included."""
+def _in_a_row(render: Render, stage: Stage, field: str, value: str) -> int:
+    """How often this stage just failed like this; the latest attempt, which fails now, is the first of the row."""
     row = 1
-    for one in reversed(render.attempts):
-        if not one.get("endedAt"):
-            continue
-        if one["stage"] != stage or one.get("category") != category:
+    for one in reversed(render.attempts[:-1]):
+        if one["stage"] != stage or one.get(field) != value:
             break
         row += 1
     return row

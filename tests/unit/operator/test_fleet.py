@@ -189,6 +189,19 @@ class TestRestart:
         assert len(fleet.run_pass()[0]) == 1
         assert fleet.run_pass()[0] == []
 
+    def test_limits_that_were_learned_and_a_pause_are_still_known(self) -> None:
+        before, _ = make()
+        learn(before, "t1", maxConcurrent=1, maxPerMinute=20)
+        before.tell(TellProvider("openai", "t2", News.THROTTLED, retry_after_seconds=300), None)
+        told = before.accounts["openai"].status(NOW + 60, 0)
+
+        after, _ = make(providers=[provider(status=told)])
+
+        account = after.accounts["openai"]
+        assert account.places() == 1
+        assert account.per_minute(NOW + 60) == pytest.approx(11)
+        assert account.snapshot(NOW + 60).paused_for == pytest.approx(240)
+
     def test_a_hold_stays_until_the_spec_is_edited(self) -> None:
         status = {"held": True, "heldReason": "bad key", "observedGeneration": 1}
         assert account_of(provider(status=status), NOW).held == "bad key"
@@ -262,10 +275,63 @@ def test_a_rate_that_was_learned_grows_back() -> None:
     assert account.per_minute(NOW + 3600) == 60
 
 
+def learn(fleet: Fleet, token: str, **learned: int) -> None:
+    fleet.tell(TellProvider("openai", token, News.ANSWERED, learned=learned), None)
+
+
 def test_places_are_learned_from_the_vendors_headers() -> None:
     fleet, _ = make()
-    fleet.tell(TellProvider("openai", "t1", News.ANSWERED, learned={"maxConcurrent": 1}), None)
+    learn(fleet, "t1", maxConcurrent=1)
     assert fleet.accounts["openai"].places() == 1
 
-    fleet.tell(TellProvider("openai", "t2", News.ANSWERED, learned={"maxConcurrent": 15}), None)
+    learn(fleet, "t2", maxConcurrent=15)
     assert fleet.accounts["openai"].places() == 2
+
+
+def test_a_rate_is_learned_from_the_vendors_headers() -> None:
+    fleet, _ = make()
+    learn(fleet, "t1", maxPerMinute=20)
+    assert fleet.accounts["openai"].per_minute(NOW) == 20
+
+    learn(fleet, "t2", maxPerMinute=500)
+    assert fleet.accounts["openai"].per_minute(NOW) == 60
+
+
+def test_a_refusal_halves_what_the_headers_allow_and_it_grows_back_no_further() -> None:
+    fleet, _ = make()
+    learn(fleet, "t1", maxPerMinute=20)
+    fleet.tell(TellProvider("openai", "t2", News.THROTTLED), None)
+    account = fleet.accounts["openai"]
+
+    assert account.per_minute(NOW) == 10
+    assert account.per_minute(NOW + 60) == pytest.approx(11)
+    assert account.per_minute(NOW + 86_400) == 20
+
+
+def test_many_refusals_at_once_are_one_lesson() -> None:
+    fleet, _ = make()
+    for number in range(10):
+        fleet.tell(TellProvider("openai", f"t{number}", News.THROTTLED), None)
+
+    assert fleet.accounts["openai"].per_minute(NOW) == 30
+
+
+def test_what_was_learned_is_shown_only_while_it_matters() -> None:
+    fleet, _ = make()
+    shown = ("learnedInFlight", "learnedPerMinute", "slowedPerMinute", "slowedAt", "pausedUntil")
+    account = fleet.accounts["openai"]
+    learn(fleet, "t1", maxConcurrent=100, maxPerMinute=5000)
+    assert not any(name in account.status(NOW, 0) for name in shown)
+
+    learn(fleet, "t2", maxConcurrent=1, maxPerMinute=20)
+    fleet.tell(TellProvider("openai", "t3", News.THROTTLED, retry_after_seconds=30), None)
+
+    assert {name: account.status(NOW, 0).get(name) for name in shown} == {
+        "learnedInFlight": 1,
+        "learnedPerMinute": 20,
+        "slowedPerMinute": 10,
+        "slowedAt": rfc3339(NOW),
+        "pausedUntil": rfc3339(NOW + 30),
+    }
+    assert "pausedUntil" not in account.status(NOW + 31, 0)
+    assert "slowedPerMinute" not in account.status(NOW + 3600, 0)

@@ -69,8 +69,98 @@ def test_one_wait_serves_all_ends(phase: Phase) -> None:
 @pytest.mark.parametrize("phase", Phase)
 def test_every_condition_says_why_and_of_which_spec(phase: Phase) -> None:
     for one in report(render(), NOW, phase, Reason.STARTED, "words")["conditions"]:
-        assert one["reason"] == "Started"
+        assert one["reason"] in ("Started", "NotFinished", "NotStalled")
         assert one["observedGeneration"] == 1
+
+
+def story(*steps: tuple[Phase, Reason, str]) -> dict[str, str]:
+    """Each condition after these reports, as `kubectl describe` shows it."""
+    status: dict[str, Any] = {}
+    for at, (phase, reason, message) in enumerate(steps):
+        status = report(render(status=status), NOW + at, phase, reason, message)
+    return {
+        kind: " ".join(filter(None, (one["status"], one["reason"], one["message"])))
+        for kind, one in conditions_of(status).items()
+    }
+
+
+WAITS = (Phase.QUEUED, Reason.QUOTA_EXHAUSTED, "all 2 pods are in use")
+STARTS = (Phase.RUNNING, Reason.STARTED, "generate: attempt 1")
+AT_WORK = (Phase.RUNNING, Reason.STARTED, "generate: attempt 1, half of it")
+DONE = (Phase.SUCCEEDED, Reason.MEDIA_READY, "2 files are stored")
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        pytest.param(
+            [WAITS, (Phase.QUEUED, Reason.CIRCUIT_OPEN, "openai keeps failing")],
+            {
+                "Succeeded": "Unknown CircuitOpen openai keeps failing",
+                "Finished": "False NotFinished",
+                "Queued": "True CircuitOpen",
+                "Admitted": "False CircuitOpen",
+                "Reconciling": "True CircuitOpen openai keeps failing",
+                "Stalled": "False NotStalled",
+            },
+            id="what waits says what for, now",
+        ),
+        pytest.param(
+            [WAITS, STARTS, AT_WORK, (Phase.RUNNING, Reason.CANCELLING, "spec.cancel was set: its pod is ending")],
+            {
+                "Succeeded": "Unknown Cancelling spec.cancel was set: its pod is ending",
+                "Finished": "False NotFinished",
+                "Queued": "False Started",
+                "Admitted": "True Started",
+                "Reconciling": "True Cancelling spec.cancel was set: its pod is ending",
+                "Stalled": "False NotStalled",
+            },
+            id="what did not move keeps the reason it moved with",
+        ),
+        pytest.param(
+            [WAITS, STARTS, DONE],
+            {
+                "Succeeded": "True MediaReady 2 files are stored",
+                "Finished": "True MediaReady",
+                "Queued": "False Started",
+                "Admitted": "True Started",
+                "Reconciling": "False MediaReady",
+                "Stalled": "False NotStalled",
+            },
+            id="an end shows how it came to it",
+        ),
+        pytest.param(
+            [STARTS, (Phase.FAILED, Reason.MODERATED, "the words are refused")],
+            {
+                "Succeeded": "False Moderated the words are refused",
+                "Finished": "True Moderated",
+                "Queued": "False Started",
+                "Admitted": "True Started",
+                "Reconciling": "False Moderated",
+                "Stalled": "True Moderated the words are refused",
+            },
+            id="a failure tells kstatus in words",
+        ),
+        pytest.param(
+            [STARTS, (Phase.FAILED, Reason.MODERATED, "refused"), (Phase.QUEUED, Reason.REDRIVEN, "run 1")],
+            {
+                "Succeeded": "Unknown Redriven run 1",
+                "Finished": "False NotFinished",
+                "Queued": "True Redriven",
+                "Admitted": "False Redriven",
+                "Reconciling": "True Redriven run 1",
+                "Stalled": "False NotStalled",
+            },
+            id="a redrive leaves nothing of the old run",
+        ),
+    ],
+)
+def test_conditions_tell_a_story(steps: list[tuple[Phase, Reason, str]], expected: dict[str, str]) -> None:
+    assert story(*steps) == expected
+
+
+def test_a_story_ends_the_same_however_it_began() -> None:
+    assert story(WAITS, STARTS, DONE) == story(STARTS, DONE)
 
 
 def test_an_edit_that_is_not_taken_up_yet_is_in_progress() -> None:

@@ -176,6 +176,49 @@ def test_the_last_attempt_is_the_last(category: str) -> None:
     assert condition(status, "Stalled") == "True"
 
 
+@pytest.mark.parametrize(
+    ("codes", "limit", "phase"),
+    [
+        pytest.param(["slow"], None, "Retrying", id="the render's own policy counts"),
+        pytest.param(["bad_json"], 0, "DeadLettered", id="what another attempt would not mend is given up at once"),
+        pytest.param(["bad_json"], 1, "Retrying", id="it is worth one more"),
+        pytest.param(["bad_json", "bad_json"], 1, "DeadLettered", id="and no second one"),
+        pytest.param(["slow", "bad_json"], 1, "Retrying", id="other failures are none of it"),
+        pytest.param(["bad_json", "slow", "bad_json"], 1, "Retrying", id="nor is one that did not come again at once"),
+    ],
+)
+def test_a_failure_is_worth_as_many_attempts_as_its_vendors_table_says(
+    codes: list[str], limit: int | None, phase: str
+) -> None:
+    *before, last = codes
+    earlier = [attempt(number, category="transient", code=code) for number, code in enumerate(before, start=1)]
+    one = render(
+        status=running("AvatarRender", *earlier, attempt(len(codes))), spec={"retryPolicy": {"maxAttempts": 9}}
+    )
+
+    status = status_of(decide(one, seen(broke("transient", code=last, retryLimit=limit))))
+
+    assert status["phase"] == phase
+
+
+def test_a_talk_that_failed_twice_as_its_vendor_never_mends_is_given_up() -> None:
+    earlier = attempt(1, kind="VideoRender", category="outage", code="RenderError")
+    latest = attempt(2, kind="VideoRender", endedAt=rfc3339(NOW - 25), charged="true")
+    one = render("VideoRender", waiting(attempts=[earlier, latest]), spec={"retryPolicy": {"maxAttempts": 9}})
+    look = VendorLook(state="failed", at=NOW, category="outage", code="RenderError", retry_limit=1)
+
+    status = status_of(decide(one, seen(look=look)))
+
+    assert (status["phase"], status["reason"]) == ("DeadLettered", "AttemptsExhausted")
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 file is stored"), (2, "2 files are stored")])
+def test_one_is_not_many(count: int, words: str) -> None:
+    status = status_of(decide(render(status=running()), seen(done(outputs=OUTPUTS[:1] * count))))
+
+    assert status["message"] == words
+
+
 @pytest.mark.parametrize("category", ["throttled", "credential", "money", "disrupted"])
 def test_some_failures_use_no_attempt_up(category: str) -> None:
     earlier = [attempt(number, category=category) for number in range(1, 15)]

@@ -41,8 +41,8 @@ def _start_seconds(provider: RenderProviderSpec | None, status: dict[str, Any]) 
     """A rough guess: those that wait already, at the pace that the provider allows; None when nobody can say."""
     if provider is None or provider.hold or status.get("held") or status.get("circuit") == "Open":
         return None
-    told = (status.get("learnedPerMinute"), status.get("slowedPerMinute"))
-    per_minute: int = min(provider.limits.per_minute, *(one for one in told if one))
+    told = (provider.limits.per_minute, status.get("learnedPerMinute"), status.get("slowedPerMinute"))
+    per_minute: int = min(one for one in told if one)
     waiting: int = status.get("waiting") or 0
     return math.ceil(waiting * 60 / per_minute)
 

@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 PYTHON3 ?= python3
+# Most tests wait for a server most of the time, so more of them than cores go side by side.
+WORKERS ?= 3
 LOCKS := operator api runner standin
 
 help: ## this list
@@ -16,8 +18,8 @@ demo-down: .venv/ready ## take the demo and its cluster away; built programs and
 	$(PY) -m renderfleet_demo down
 
 # ------------------------------------------------------------------ prove it
-test: .venv/ready ## all tests: unit, wire, store, cluster, end to end
-	$(PY) -m pytest
+test: .venv/ready ## all tests: unit, wire, store, cluster, end to end; WORKERS=3 side by side
+	$(PY) -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 test-unit: .venv/ready ## tests that need no server of any kind; under a minute
 	$(PY) -m pytest tests/unit

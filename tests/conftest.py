@@ -10,8 +10,8 @@ from renderfleet_cluster import local, programs
 from renderfleet_cluster.places import REPOSITORY, default_cluster_name, state_dir
 from renderfleet_cluster.shape import Options
 
-PLANE = os.environ.get("RENDERFLEET_TEST_PLANE", "tests")
-"""Two test runs on one machine need two names."""
+PLANE = os.environ.get("RENDERFLEET_TEST_PLANE", "tests") + os.environ.get("PYTEST_XDIST_WORKER", "").replace("gw", "-")
+"""Two test runs on one machine need two names, and so do two workers of one run."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,6 +27,18 @@ def pytest_configure(config: pytest.Config) -> None:
         kubeconfig.parent.mkdir(parents=True, exist_ok=True)
         option.kubeconfig = str(kubeconfig)
         option.keep_cluster = True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests stay together when several workers share them out: those of a file, and all that use the one node.
+
+    Tests over the wire go one by one: they are many, slow, and share nothing.
+    """
+    for item in items:
+        place = item.path.relative_to(REPOSITORY / "tests")
+        if place.parts[0] != "wire":
+            group = place.parts[0] if place.parts[0] == "e2e" else str(place)
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

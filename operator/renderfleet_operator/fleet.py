@@ -135,7 +135,9 @@ class Fleet:
         freed = False
         if before and before.holds_pod and not (after and after.holds_pod):
             self._pods[before.namespace] -= 1
-            if not (after and after.got_no_pod):
+            if after and after.got_no_pod:
+                self._ended.pop(before.namespace, None)  # refused, so what has ended explains nothing
+            else:
                 self._ended.setdefault(before.namespace, deque()).append(self.clock.monotonic())
             freed = True
         if after and after.holds_pod and not (before and before.holds_pod):

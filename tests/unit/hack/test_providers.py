@@ -103,12 +103,15 @@ def test_names_that_are_no_folder_or_no_node(name: str) -> None:
 
 
 def test_down_of_no_cluster_takes_only_what_is_empty(machine_without_clusters: Path) -> None:
-    for name, content in (("empty", ""), ("kinds", "apiVersion: v1")):
+    for name, content in (("kinds", "apiVersion: v1"), ("empty", "")):
         (machine_without_clusters / name).mkdir()
         (machine_without_clusters / name / "kubeconfig").write_text(content)
         local.down(name)
 
     assert [path.name for path in machine_without_clusters.iterdir()] == ["kinds"]
+    (machine_without_clusters / "kinds" / "kubeconfig").unlink()
+    local.down("kinds")
+    assert not machine_without_clusters.exists()
 
 
 def test_table_is_aligned() -> None:

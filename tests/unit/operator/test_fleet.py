@@ -145,9 +145,10 @@ def test_a_pod_that_has_just_ended_is_no_stranger_though_the_quota_still_counts_
 
 
 def test_an_attempt_that_got_no_pod_explains_no_pod_in_the_quota() -> None:
-    fleet, clock = make(body(status=running()))
+    fleet, clock = make(body(status=running()), body(name="before", uid="u0", status=running()))
     fleet.cache.put_quota(quota(1, used=1))
-    clock.time += 1
+    fleet.cache.put_render(body(name="before", uid="u0", status=ended(), version=6))
+    clock.time += 5
     back = {"phase": "Queued", "reason": Reason.QUOTA_EXHAUSTED.value, "observedGeneration": 1}
     fleet.cache.put_render(body(status=back, version=6))
 

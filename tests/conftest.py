@@ -29,6 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
         option.keep_cluster = True
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests stay together when several workers share them out: those of a file, and all that use the one node.
 

@@ -168,6 +168,62 @@ def test_an_end_creates_nothing(phase: Phase, given_steps: list[dict[str, Any]])
     assert world.body["status"]["phase"] == phase
 
 
+PODS_END: dict[str, Any] = {
+    "runner": RunnerSeen(Runner.LOST, code="JobGone"),
+    "look": None,
+    "admitted": True,
+    "archived": True,
+    "seconds": 1,
+    "edit": None,
+    "policy": "hold",
+}
+"""A world in which a Job that is stopped goes, and the archive answers."""
+
+
+def _ends_as(world: World) -> Render:
+    """The render when it is let go of; within a few looks, or the test fails."""
+    began = list(world.started)
+    for _ in range(6):
+        world.step(PODS_END)
+    assert world.started == began, "something was started for a render that nobody wants"
+    return Render(world.body)
+
+
+@pytest.mark.parametrize("kind", ["AvatarRender", "VoiceJob", "VideoRender"])
+@settings(max_examples=100, deadline=None)
+@given(steps)
+def test_deleted_at_any_moment_it_is_let_go_of_and_starts_nothing(kind: str, given_steps: list[dict[str, Any]]) -> None:
+    world = World(kind)
+    for one in given_steps:
+        world.step(one)
+    world.body["metadata"] = {**world.body["metadata"], "deletionTimestamp": "2027-01-15T08:00:00Z"}
+
+    one = _ends_as(world)
+
+    assert not one.has_finalizer
+    assert one.phase is None or one.is_finished
+
+
+@pytest.mark.parametrize("kind", ["AvatarRender", "VoiceJob", "VideoRender"])
+@settings(max_examples=100, deadline=None)
+@given(steps)
+def test_cancelled_at_any_moment_it_comes_to_an_end(kind: str, given_steps: list[dict[str, Any]]) -> None:
+    world = World(kind)
+    for one in given_steps:
+        world.step(one)
+    world.edit("cancel")
+    before = Render(world.body)
+    if before.wants_new_run and before.phase is not None and before.phase.is_final:
+        return  # it begins anew first, which is another story
+
+    one = _ends_as(world)
+
+    assert one.is_finished
+    if not before.is_finished and before.started_at is None:
+        assert one.phase is Phase.ABORTED
+        assert (one.status.get("cost") or {}).get("actualMicros", 0) == 0
+
+
 def test_every_stage_has_a_share_of_progress_in_order() -> None:
     from renderfleet_operator.decide.lifecycle import RULES
 

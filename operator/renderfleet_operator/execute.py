@@ -200,7 +200,6 @@ class Executor:
                 self.queue.put(key, after=10)
                 return
         written = await self.write_status(key, render, action.status)
-        self.fleet.use_ticket(render.uid)
         await self._create_job(key, Render(written), action.stage, action.number)
 
     async def _create_job(self, key: Key, render: Render, stage: Stage, number: int) -> None:

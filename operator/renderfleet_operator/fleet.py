@@ -140,8 +140,9 @@ class Fleet:
             else:
                 self._ended.setdefault(before.namespace, deque()).append(self.clock.monotonic())
             freed = True
-        if after and after.holds_pod and not (before and before.holds_pod):
+        if new and after and after.holds_pod and not (before and before.holds_pod):
             self._pods[after.namespace] = self._pods.get(after.namespace, 0) + 1
+            self._use_ticket(new["metadata"]["uid"])
         if before and before.holds_place and not (after and after.holds_place):
             self._place_freed(before)
             freed = True
@@ -300,7 +301,7 @@ class Fleet:
         """The render was admitted."""
         return uid in self._tickets
 
-    def use_ticket(self, uid: str) -> None:
+    def _use_ticket(self, uid: str) -> None:
         """The fence is written: the render itself counts from now on."""
         ticket = self._tickets.pop(uid, None)
         if ticket and (account := self.accounts.get(ticket.lane[0])):

@@ -86,9 +86,10 @@ def test_a_ticket_becomes_the_render_itself_and_its_end_frees_the_place() -> Non
     fleet, _ = make()
     uid = put(fleet, "r0")
     fleet.run_pass()
+    # Perhaps the watch tells of the fence before the API server answers for it, or the answer never comes.
     fleet.cache.put_render(body(name="r0", uid=uid, status=running(), version=6))
-    fleet.use_ticket(uid)
-    assert fleet.accounts["openai"].in_flight == 1
+    account = fleet.accounts["openai"]
+    assert (account.in_flight, account.tickets) == (1, 0)
 
     fleet.cache.put_render(body(name="r0", uid=uid, status=ended(), version=7))
 
@@ -247,7 +248,6 @@ def test_a_budget_is_reserved_at_the_start_and_settled_at_the_end() -> None:
     assert wait.reason is Reason.BUDGET_EXHAUSTED
 
     fleet.cache.put_render(body(name="r0", uid=first, status=running(cost={"estimatedMicros": 60}), version=6))
-    fleet.use_ticket(first)
     assert fleet.run_pass()[0] == []
     cheap = ended(cost={"estimatedMicros": 60, "actualMicros": 20})
     fleet.cache.put_render(body(name="r0", uid=first, status=cheap, version=7))

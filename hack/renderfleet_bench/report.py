@@ -105,8 +105,8 @@ class Report:
 
     @property
     def has_failed(self) -> bool:
-        """Without the first number there was no bench, only an attempt at one."""
-        return self.numbers.get(BARS[0].key) is None
+        """Without a single number there was no bench, only an attempt at one."""
+        return all(value is None for value in self.numbers.values())
 
     def _verdict(self, bar: Bar) -> Verdict:
         return bar.verdict(self.numbers.get(bar.key))

@@ -11,13 +11,17 @@ from pathlib import Path
 from renderfleet_bench import fleet as fleets
 from renderfleet_bench import overhead, plane, restart, throughput, waiting
 from renderfleet_bench.fleet import Fleet
-from renderfleet_bench.plan import Plan, another_round_fits, rest_after
+from renderfleet_bench.plan import USUAL_JOBS_PER_SECOND, Plan, another_round_fits, rest_after
 from renderfleet_bench.report import Report, by_count
 from renderfleet_bench.stats import quantile
 from renderfleet_bench.throughput import Alternation
 from renderfleet_cluster.say import line
 from renderfleet_cluster.shape import ControllerFlags, Shape, processes
 
+DEFAULT_FLAGS = "default-flags"
+"""The part that needs a plane of its own."""
+WAITING = frozenset({"eta", "fairness"})
+"""The parts that use the narrow provider."""
 PLANE_SECONDS = 60.0
 """What a second plane is started for at least."""
 TEAR_DOWN_SECONDS = 15.0
@@ -37,19 +41,24 @@ class Run:
 
     async def measure(self) -> Report:
         """Everything. What goes wrong in one part is raised: a bench with a hole in it has failed."""
-        async with self._fleet(ControllerFlags.TUNED) as fleet:
-            await self._part("throughput 500", self._throughput_500, fleet)
-            await self._part("overhead", self._overhead, fleet)
-            await self._part("eta", self._eta, fleet)
-            if self._plan.pairs_5000:
-                await self._part("throughput 5000", self._throughput_5000, fleet)
-            await self._part("restart", self._restart, fleet)
-            await self._part("fairness", self._fairness, fleet)
-        if self._left() < PLANE_SECONDS:
-            self._leave_out("default flags", "no time was left")
-        else:
-            async with self._fleet(ControllerFlags.DEFAULT) as fleet:
-                await self._part("default flags", self._default_flags, fleet)
+        parts = self._plan.parts
+        if set(parts) - {DEFAULT_FLAGS}:
+            async with self._fleet(ControllerFlags.TUNED) as fleet:
+                await throughput.warm_up(fleet)
+                if WAITING & set(parts):
+                    await waiting.prepare(fleet)
+                await self._part("throughput-500", self._throughput_500, fleet)
+                await self._part("overhead", self._overhead, fleet)
+                await self._part("eta", self._eta, fleet)
+                await self._part("throughput-5000", self._throughput_5000, fleet)
+                await self._part("restart", self._restart, fleet)
+                await self._part("fairness", self._fairness, fleet)
+        if DEFAULT_FLAGS in parts:
+            if self._left() < PLANE_SECONDS:
+                self._leave_out(DEFAULT_FLAGS, "no time was left")
+            else:
+                async with self._fleet(ControllerFlags.DEFAULT) as fleet:
+                    await self._part(DEFAULT_FLAGS, self._default_flags, fleet)
         self._sum_up()
         return self.report
 
@@ -66,6 +75,8 @@ class Run:
             yield fleet
 
     async def _part(self, name: str, measure: Callable[[Fleet], Awaitable[None]], fleet: Fleet) -> None:
+        if name not in self._plan.parts:
+            return
         left = self._left()
         if left <= 0:
             self._leave_out(name, "no time was left")
@@ -114,8 +125,7 @@ class Run:
                 self._keep(found, key)
 
     async def _throughput_500(self, fleet: Fleet) -> None:
-        await throughput.warm_up(fleet)
-        await self._alternate(fleet, "throughput 500", "ratio_500", 500, self._plan.pairs_500)
+        await self._alternate(fleet, "throughput-500", "ratio_500", 500, self._plan.pairs_500)
 
     async def _overhead(self, fleet: Fleet) -> None:
         found = await overhead.measure(fleet, self._plan.singles)
@@ -124,7 +134,6 @@ class Run:
         self.report.raw["overhead"] = found.raw()
 
     async def _eta(self, fleet: Fleet) -> None:
-        await waiting.prepare(fleet)
         found = await waiting.measure_eta(fleet, self._plan.eta_renders)
         if found is None:
             self.report.notes["eta_error_p50"] = "no render was told when it would start"
@@ -134,8 +143,8 @@ class Run:
         self.report.raw["eta"] = found.raw()
 
     async def _throughput_5000(self, fleet: Fleet) -> None:
-        part = "throughput 5000"
-        expected = 5000 * 3 / (self._jobs_per_second or 1) + 60
+        part = "throughput-5000"
+        expected = 5000 * 3 / (self._jobs_per_second or USUAL_JOBS_PER_SECOND) + 60
         if not self._fits(part, expected):
             self.report.notes["ratio_5000"] = f"left out: a pair would take some {expected:.0f} s on this machine now"
             return
@@ -166,7 +175,7 @@ class Run:
         await throughput.warm_up(fleet, 15)
         plan = self._plan
         await self._alternate(
-            fleet, "default flags", "ratio_default_flags", plan.default_flags_count, plan.default_flags_pairs
+            fleet, DEFAULT_FLAGS, "ratio_default_flags", plan.default_flags_count, plan.default_flags_pairs
         )
 
     def _keep(self, found: Alternation, key: str) -> None:

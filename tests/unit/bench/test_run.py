@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_says_which_client_limits_the_controllers_ran_with():
 
 @pytest.mark.parametrize("plan", [FULL, QUICK], ids=lambda plan: plan.name)
 def test_all_parts_fit_on_an_idle_machine(plan):
-    assert sum(plan.usual_seconds(part) for part in PARTS) < plan.limit_seconds
+    assert sum(plan.usual_seconds(part) for part in plan.parts) < plan.limit_seconds
 
 
 def test_on_a_slow_machine_the_rest_takes_longer():
@@ -34,6 +35,12 @@ def test_on_a_slow_machine_the_rest_takes_longer():
         "faster than usual promises nothing"
     )
     assert rest_after(FULL, PARTS[-1], 20.0) == 0
+
+
+def test_what_is_not_asked_for_takes_no_time():
+    some = replace(FULL, parts=("throughput-500", "overhead"))
+
+    assert rest_after(some, "throughput-500", None) == FULL.usual_seconds("overhead")
 
 
 def test_every_error_of_a_group_is_told():

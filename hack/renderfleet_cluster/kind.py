@@ -36,20 +36,16 @@ class KindProvider:
         if self._is_there():
             line(f"kind cluster {self._name} is running")
             return
-        state = state_dir() / self._name
-        state.mkdir(parents=True, exist_ok=True)
-        config = state / "kind.json"
-        config.write_text(json.dumps(cluster_config(options), indent=2))
         with step(f"kind: creating cluster {self._name} with {self._engine}", usual_seconds=60):
             self._kind(
-                "create", "cluster", "--name", self._name, "--config", str(config), "--wait", "120s", *self._where()
+                *("create", "cluster", "--name", self._name, "--config", "-", "--wait", "120s", *self._where()),
+                stdin=json.dumps(cluster_config(options)),
             )
 
     def down(self) -> None:
         """Delete the cluster."""
         self._kind("delete", "cluster", "--name", self._name, *self._where())
-        for file in (self._kubeconfig_path(), state_dir() / self._name / "kind.json"):
-            file.unlink(missing_ok=True)
+        self._kubeconfig_path().unlink(missing_ok=True)
         if self._kubeconfig_path().parent.is_dir():
             self._kubeconfig_path().parent.rmdir()
 
@@ -82,10 +78,11 @@ class KindProvider:
     def _is_there(self) -> bool:
         return self._name in self._kind("get", "clusters").split()
 
-    def _kind(self, *arguments: str) -> str:
+    def _kind(self, *arguments: str, stdin: str | None = None) -> str:
         programs.ensure([programs.KIND])
         result = subprocess.run(
             [programs.KIND.path("kind"), *arguments],
+            input=stdin,
             capture_output=True,
             text=True,
             check=False,

@@ -106,7 +106,9 @@ class Output(Part):
     duration_seconds: Annotated[float, Field(ge=0)] | None = None
     loudness_lufs: float | None = None
     provenance: Annotated[str, Field(max_length=256)] | None = None
-    """`c2pa` when the vendor signed the file with content credentials and they are still in it."""
+    """Content credentials (C2PA) of the vendor: `c2pa valid…` and `c2pa invalid…` tell how the signature fits the stored
+    file, `c2pa unchecked` that it could not be judged, `c2pa removed` that the file was made from a signed one. Unset:
+    the vendor signed nothing."""
 
 
 class ProviderAccess(Part):

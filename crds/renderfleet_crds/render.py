@@ -76,6 +76,8 @@ class VendorJob(Part):
     accepted_at: str | None = None
     status: Annotated[str, Field(max_length=64)] | None = None
     """The vendor's own word for the state of its job."""
+    credits: Annotated[int, Field(ge=0)] | None = None
+    """What the vendor took for the job, in its own credits, where that could be told. Those of a failed job it returns."""
 
 
 class Attempt(Part):

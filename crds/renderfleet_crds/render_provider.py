@@ -104,6 +104,12 @@ class RenderProviderStatus(Part):
     """When it was last slowed."""
     paused_until: str | None = None
     """The vendor asked (Retry-After) to start nothing before."""
+    credits_remaining: int | None = None
+    """What is left in the account, in the vendor's own credits, where it tells."""
+    warning: Annotated[str, Field(max_length=512)] | None = None
+    """What will break if nobody acts: a model that is about to be shut down, or is not offered to this account."""
+    checked_at: str | None = None
+    """When the vendor was last asked for these two."""
     last_error: Annotated[str, Field(max_length=512)] | None = None
     last_error_at: str | None = None
     last_success_at: str | None = None

@@ -72,6 +72,8 @@ class StandinSettings(BaseSettings):
     """API_USERNAME:API_PASSWORD pairs that the D-ID side takes, as they are or base64-encoded."""
     did_credits: Annotated[int, Field(ge=0)] = 100_000
     """Credits of the account."""
+    did_seconds_per_credit: Annotated[float, Field(gt=0)] = 15.0
+    """Length of video that one credit buys, each begun one counted. The vendor's depends on the plan."""
     did_creates_per_second: Annotated[int, Field(ge=0)] = 0
     """POST /talks per second; 0 means no limit."""
     did_talks_in_flight: Annotated[int, Field(ge=0)] = 0

@@ -57,6 +57,10 @@ class Account:
     slowed_per_minute: float | None = None
     """To what refusals slowed it, at `slowed_at`; None when it has grown back."""
     slowed_at: float = 0.0
+    credits_remaining: int | None = None
+    warning: str | None = None
+    checked_at: float = 0.0
+    """When the vendor was last asked for these two."""
     last_error: str | None = None
     last_error_at: float | None = None
     last_success_at: float | None = None
@@ -210,9 +214,12 @@ class Account:
             "tokens": max(0, int(self.tokens)),
             "learnedInFlight": _if_less(self.learned_in_flight, self.limits.get("inFlight", 5)),
             "learnedPerMinute": _if_less(self.learned_per_minute, self.limits.get("perMinute", 60)),
-            "slowedPerMinute": int(self.slowed_per_minute) if is_slowed else None,
+            "slowedPerMinute": int(self.slowed_per_minute or 0) if is_slowed else None,
             "slowedAt": rfc3339(self.slowed_at) if is_slowed else None,
             "pausedUntil": rfc3339(self.paused_until) if self.paused_until > now else None,
+            "creditsRemaining": self.credits_remaining,
+            "warning": self.warning[:512] if self.warning else None,
+            "checkedAt": rfc3339(self.checked_at) if self.checked_at else None,
             "lastError": self.last_error,
             "lastErrorAt": rfc3339(self.last_error_at) if self.last_error_at else None,
             "lastSuccessAt": rfc3339(self.last_success_at) if self.last_success_at else None,
@@ -247,6 +254,7 @@ def account_of(body: Body, now: float) -> Account:
     made.learned_per_minute = status.get("learnedPerMinute")
     if status.get("slowedPerMinute") and status.get("slowedAt"):
         made.slowed_per_minute = float(status["slowedPerMinute"])
+    made.credits_remaining, made.warning = status.get("creditsRemaining"), status.get("warning")
     made.last_error = status.get("lastError")
     for field_name, key in _TIMES.items():
         if status.get(key):
@@ -257,6 +265,7 @@ def account_of(body: Body, now: float) -> Account:
 _TIMES: Mapping[str, str] = {
     "slowed_at": "slowedAt",
     "paused_until": "pausedUntil",
+    "checked_at": "checkedAt",
     "last_error_at": "lastErrorAt",
     "last_success_at": "lastSuccessAt",
 }

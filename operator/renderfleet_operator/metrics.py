@@ -244,7 +244,16 @@ def _fleet_gauges(fleet: Fleet, now: float) -> Iterable[Metric]:
             strict=True,
         ):
             families[name].add_metric([provider], value)
+    left = GaugeMetricFamily(
+        "renderfleet_provider_credits_remaining",
+        "What is left in the account in the vendor's own credits, of vendors that tell.",
+        labels=["provider"],
+    )
+    for provider, account in sorted(fleet.accounts.items()):
+        if account.credits_remaining is not None:
+            left.add_metric([provider], account.credits_remaining)
     yield from families.values()
+    yield left
     yield _shares(fleet)
 
 

@@ -4,6 +4,7 @@ The status is written when circuit, hold, key or what was learned about limits c
 seconds: it moves with every start.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from renderfleet_crds.conditions import ConditionType, Reason, set_condition
 from renderfleet_crds.contract import ErrorCategory
 from renderfleet_crds.kinds import RENDER_PROVIDER
 from renderfleet_providers.errors import VendorError
+from renderfleet_providers.ports import Health
 
 from .accounts import Account
 from .cache import Cache
@@ -37,6 +39,10 @@ KEY_CHECK_SECONDS = 30.0
 MISSING_KEY_CHECK_SECONDS = 5.0
 FIRST_PROBE_SECONDS = 60.0
 LONGEST_PROBE_SECONDS = 900.0
+HEALTH_SECONDS = 1800.0
+"""Between two questions to an account that works: what is left in it, and whether its models are about to go."""
+HEALTH_ANSWER_SECONDS = 5.0
+"""This is asked for information only, so nothing waits long for it."""
 _MATTERS = (
     "observedGeneration",
     "circuit",
@@ -48,6 +54,8 @@ _MATTERS = (
     "learnedPerMinute",
     "slowedPerMinute",
     "pausedUntil",
+    "warning",
+    "checkedAt",
     "conditions",
 )
 """What a new operator must find as it is: written at once."""
@@ -75,7 +83,8 @@ class Providers:
             return None
         await self._check_key(name, account)
         await self._probe(name, account)
-        return await self._report(body, account)
+        again = await self._report(body, account)
+        return min(again, FAST_SECONDS) if await self._check_health(name, account) else again
 
     async def _check_key(self, name: str, account: Account) -> None:
         """Know whether the key is there, and whether it is another one than the one that was refused."""
@@ -112,13 +121,35 @@ class Providers:
             return
         except NotYet:
             return
-        account.learn(health.learned)
+        self._take_in(account, health)
         if health.credits_remaining is not None and health.credits_remaining <= 0:
             return
         log.info("provider released: it answers again", provider=name)
         self._probes.pop(name, None)
         account.release()
         self.fleet.wake()
+
+    async def _check_health(self, name: str, account: Account) -> bool:
+        """Ask an account that works how it is; True when it was asked. A failure tells nothing that a paid call would not."""
+        now = self.clock.now()
+        ready, _, _ = _verdict(account)
+        if not ready or now - account.checked_at < HEALTH_SECONDS:
+            return False
+        account.checked_at = now
+        try:
+            async with asyncio.timeout(HEALTH_ANSWER_SECONDS):
+                self._take_in(account, await self.desk.probe(name))
+        except (VendorError, CredentialsMissing, NotYet, TimeoutError) as failed:
+            log.info("a provider's account was not seen", provider=name, error=str(failed)[:200])
+        return True
+
+    def _take_in(self, account: Account, health: Health) -> None:
+        account.learn(health.learned)
+        account.credits_remaining = health.credits_remaining
+        if health.warning and health.warning != account.warning:
+            log.warning("a provider needs care", provider=account.name, warning=health.warning)
+        account.warning = health.warning
+        account.checked_at = self.clock.now()
 
     async def _report(self, body: Body, account: Account) -> float:
         name = account.name

@@ -245,7 +245,7 @@ class VendorWatch:
 
     def _as_look(self, seen: VendorJobSeen, render: Render | None) -> VendorLook:
         error = seen.error
-        cost = self.desk.cost_micros(render, dict(seen.usage)) if render and seen.state is JobState.DONE else None
+        cost = self.desk.cost_micros(render, _usage(seen, render)) if render and seen.state is JobState.DONE else None
         return VendorLook(
             state=seen.state.value,
             at=self.clock.now(),
@@ -267,3 +267,9 @@ class VendorWatch:
     def _plan(self, uid: str, after: float) -> None:
         heapq.heappush(self._due, (self.clock.monotonic() + after, next(self._count), uid))
         self._something.set()
+
+
+def _usage(seen: VendorJobSeen, render: Render) -> dict[str, int]:
+    """What the job is counted as: what the vendor was seen to take for it goes before the adapter's guess by its length."""
+    taken = (render.status.get("provider") or {}).get("credits")
+    return {**seen.usage, **({"credits": int(taken)} if taken is not None else {})}

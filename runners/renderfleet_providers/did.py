@@ -15,6 +15,9 @@ job error SourceError                                   TryAgain, once: our link
 job error UnknownError, VideoEnhanceError, others       VendorDown, once, credits returned
 job rejected                                            ContentRefused
 
+What a talk cost is the difference that it made to the account's credits; where that cannot be told, since another was
+begun at the same time, its length by `secondsPerCredit`.
+
 Options: `authScheme` basic-raw (default), basic-base64 or bearer; `secondsPerCredit` for estimates (default 15);
 `lostJobSeconds`, how long a job is looked for when its creation was not answered (default 35).
 """
@@ -45,7 +48,7 @@ from .errors import (
     retry_after_seconds,
 )
 from .http import TIMED_OUT, free_call, json_of, paid_call, vendor_client
-from .ports import Health, JobState, VendorJobSeen, VideoOrder, VideoSources
+from .ports import Balance, Health, JobState, VendorJobSeen, VideoOrder, VideoSources
 
 NAME = "D-ID"
 SOURCE_URL = re.compile(r"https:.*\.(jpg|jpeg|png)")
@@ -60,6 +63,8 @@ LOOK_UP_PAGES = 5
 LOOK_UP_PAGE_SIZE = 100
 FREE_CALL_SECONDS = 30.0
 UPLOAD_SECONDS = 120.0
+BOOKS_SECONDS = 5.0
+"""For reading the account beside a job: no render waits longer for its own bill."""
 DEFAULT_SECONDS_PER_CREDIT = 15
 DEFAULT_LOST_JOB_SECONDS = 35.0
 """How long a job whose creation was not answered is looked for; the vendor's gateway holds a request about 29 s."""
@@ -107,7 +112,7 @@ class DID:
         if audio_url is None or not AUDIO_URL.fullmatch(audio_url):
             suffix = _AUDIO_SUFFIXES.get(order.audio_type, "mp3")
             audio_url = await self._upload("audios", "audio", order.audio, f"speech.{suffix}", order.audio_type)
-        return VideoSources(image_url, audio_url)
+        return VideoSources(image_url, audio_url, await self._balance())
 
     async def _upload(self, path: str, field: str, file: Path, name: str, content_type: str) -> str:
         limit = IMAGE_UPLOAD_LIMIT_BYTES if field == "image" else AUDIO_UPLOAD_LIMIT_BYTES
@@ -183,6 +188,40 @@ class DID:
         except BrokenAnswer as broken:
             # It says yes but not to what: the job exists, and only a look-up can find it.
             raise OutcomeUnknown(broken.code, "D-ID took the job but its answer cannot be read") from broken
+
+    async def _balance(self) -> Balance | None:
+        """The account as it is. It is only for the books, so no trouble with it may stop a render."""
+        try:
+            async with asyncio.timeout(BOOKS_SECONDS):
+                newest = next(iter(await self._newest_talks(1)), None)
+                remaining = await self.credits_remaining()
+        except (VendorError, TimeoutError):
+            return None
+        return Balance(remaining, newest) if remaining is not None else None
+
+    async def credits_taken(self, job_id: str, before: Balance) -> int | None:
+        """The difference that this talk made to the account's credits. Free, never raises.
+
+        D-ID names no price, neither beforehand nor in the talk. The difference belongs to this talk alone when no other
+        was begun meanwhile, which the list tells; it is read after the credits, so that it cannot miss one.
+        """
+        try:
+            async with asyncio.timeout(BOOKS_SECONDS):
+                remaining = await self.credits_remaining()
+                since = await self._newest_talks(2)
+        except (VendorError, TimeoutError):
+            return None
+        alone = since[:2] == [job_id, before.newest_job] or (since == [job_id] and before.newest_job is None)
+        if remaining is None or not alone or remaining >= before.credits_remaining:
+            return None
+        return before.credits_remaining - remaining
+
+    async def _newest_talks(self, count: int) -> list[str]:
+        page = await self._read("talks", {"limit": str(count)})
+        talks = page.get("talks") if isinstance(page, dict) else None
+        if not isinstance(talks, list):
+            raise VendorDown("bad_list", "D-ID's list of talks cannot be read")
+        return [str(talk.get("id")) for talk in talks[:count] if isinstance(talk, dict)]
 
     async def look(self, job_id: str) -> VendorJobSeen:
         """How the talk is. Free. Raises VendorError; InputRefused with code NotFoundError when D-ID does not know it.

@@ -181,6 +181,17 @@ class VideoSources:
 
     image_url: str
     audio_url: str
+    before: "Balance | None" = None
+    """The account just before the job; None when the vendor would not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """An account between two of its jobs."""
+
+    credits_remaining: int
+    newest_job: str | None
+    """The last job that is paid for in it; None when there has been none yet."""
 
 
 @runtime_checkable
@@ -193,6 +204,10 @@ class TalkingVideoMaker(Protocol):
 
     async def start(self, order: VideoOrder, sources: VideoSources) -> VendorJobSeen:
         """Paid. Raises VendorError."""
+        ...
+
+    async def credits_taken(self, job_id: str, before: Balance) -> int | None:
+        """What the account lost by this job, as the vendor counts; None when that cannot be told. Free, never raises."""
         ...
 
     async def look(self, job_id: str) -> VendorJobSeen:

@@ -11,7 +11,7 @@ from .attempt import Attempt, PaidStage, cannot
 from .errors import BadInput, BrokenMedia
 from .media import Kind, NotMedia
 from .pictures import check_picture, make_thumbnail
-from .provenance import provenance_of
+from .provenance import provenance_of, provenance_of_copy
 from .record import accepted_now
 from .vendors import adapter_for
 
@@ -98,13 +98,10 @@ class AvatarStage(PaidStage[Pictures]):
             raise BrokenMedia(
                 "picture_wrong_format", f"picture {number} is {picture.content_type}, not {slot.content_type}"
             )
+        provenance = await provenance_of(file, Kind(picture.content_type), self.attempt.deadline)
         outputs = [
             await self.attempt.store(
-                slot,
-                file,
-                width_px=picture.width_px,
-                height_px=picture.height_px,
-                provenance=provenance_of(file, Kind(picture.content_type)),
+                slot, file, width_px=picture.width_px, height_px=picture.height_px, provenance=provenance
             )
         ]
         small_slot = self.attempt.slot(f"thumbnail-{number}")
@@ -112,7 +109,13 @@ class AvatarStage(PaidStage[Pictures]):
             target = file.with_name(f"thumbnail-{number}")
             small = await asyncio.to_thread(make_thumbnail, file, target, params.thumbnail_px, small_slot.content_type)
             outputs.append(
-                await self.attempt.store(small_slot, target, width_px=small.width_px, height_px=small.height_px)
+                await self.attempt.store(
+                    small_slot,
+                    target,
+                    width_px=small.width_px,
+                    height_px=small.height_px,
+                    provenance=provenance_of_copy(provenance),
+                )
             )
         return outputs
 

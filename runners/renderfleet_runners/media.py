@@ -103,7 +103,7 @@ class Heard:
 
 async def probe(file: Path, kind: Kind, deadline: Deadline) -> Probe:
     """Streams and length of a file. Raises NotMedia when ffprobe cannot read it as `kind`."""
-    output = await _run(
+    output = await run_tool(
         "ffprobe",
         "-v",
         "error",
@@ -134,7 +134,7 @@ async def probe(file: Path, kind: Kind, deadline: Deadline) -> Probe:
 
 async def listen(file: Path, kind: Kind, deadline: Deadline) -> Heard:
     """Decode the first audio stream to its end and measure it. Raises NotMedia when there is none to decode."""
-    output = await _run(
+    output = await run_tool(
         "ffmpeg",
         "-hide_banner",
         "-nostdin",
@@ -169,7 +169,7 @@ async def join_audio(
     """
     sources = [argument for part in parts for argument in _source(part, kind)]
     chain = "".join(f"[{index}:a:0]" for index in range(len(parts))) + f"concat=n={len(parts)}:v=0:a=1[joined]"
-    output = await _run(
+    output = await run_tool(
         "ffmpeg",
         *("-hide_banner", "-nostdin", "-v", "error", "-y"),
         *sources,
@@ -187,7 +187,7 @@ async def move_index_to_front(file: Path, target: Path, deadline: Deadline) -> N
 
     Raises NotMedia.
     """
-    output = await _run(
+    output = await run_tool(
         "ffmpeg",
         *("-hide_banner", "-nostdin", "-v", "error", "-y"),
         *_source(file, Kind.MP4),
@@ -201,7 +201,7 @@ async def move_index_to_front(file: Path, target: Path, deadline: Deadline) -> N
 
 async def still(file: Path, at_seconds: float, target: Path, encoder: str, deadline: Deadline) -> None:
     """One picture of an MP4. Raises NotMedia when none can be decoded there."""
-    output = await _run(
+    output = await run_tool(
         "ffmpeg",
         *("-hide_banner", "-nostdin", "-v", "error", "-y", "-ss", f"{at_seconds:.3f}"),
         *_source(file, Kind.MP4),
@@ -256,13 +256,15 @@ def _number(value: object) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Output:
+class ToolOutput:
+    """How a tool ended and the last part of what it wrote."""
+
     code: int
     stdout: str
     stderr: str
 
 
-async def _run(tool: str, *arguments: str, deadline: Deadline) -> _Output:
+async def run_tool(tool: str, *arguments: str, deadline: Deadline) -> ToolOutput:
     """Run a tool under its limits. Raises NotMedia when it uses up its time, OwnFault when it cannot be started.
 
     prlimit sets the limits before the tool's first instruction; doing it between fork and exec in Python is unsafe
@@ -296,7 +298,7 @@ async def _run(tool: str, *arguments: str, deadline: Deadline) -> _Output:
             await process.wait()
     if code == 127:
         raise OwnFault("tool_missing", f"{tool} cannot be started")
-    return _Output(code, stdout, stderr)
+    return ToolOutput(code, stdout, stderr)
 
 
 async def _read(stream: asyncio.StreamReader | None) -> str:

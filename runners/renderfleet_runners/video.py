@@ -16,13 +16,14 @@ from renderfleet_crds.contract import (
     VideoStartParams,
 )
 from renderfleet_providers.guarded import AddressRefused, FetchFailed, GuardedClient, StatusRefused, TooLarge
+from renderfleet_providers.pictures import MIN_SIDE_PX
 from renderfleet_providers.ports import TalkingVideoMaker, VendorJobSeen, VideoOrder, VideoSources
 
 from .attempt import REPORT_RESERVE_SECONDS, Attempt, PaidStage, before, cannot, report
 from .errors import BadInput, BrokenMedia, LinkExpired, OwnFault, StageError, exit_code_of
 from .media import Kind, NotMedia, index_is_in_front, kind_of, listen, move_index_to_front, probe, still
-from .pictures import MIN_SIDE_PX, check_picture
-from .provenance import provenance_of
+from .pictures import check_picture
+from .provenance import provenance_of, provenance_of_copy
 from .record import accepted_now
 from .vendors import adapter_for
 
@@ -113,12 +114,15 @@ class VideoStartStage(PaidStage[VendorJobSeen]):
         return found
 
     async def deliver(self, answer: VendorJobSeen) -> StageResult:
-        """Hand back the job's id; the operator polls it."""
+        """Hand back the job's id, for the operator to poll, and what the vendor took for it if that can be told."""
+        before = self._sources.before if self._sources is not None else None
+        taken = await self._maker.credits_taken(answer.job_id, before) if before is not None else None
         return StageResult(
             outcome="done",
             charged=self.attempt.charged,
             vendor_job_id=answer.job_id,
             vendor_status=answer.vendor_status,
+            usage={"credits": taken} if taken is not None else {},
         )
 
     async def aclose(self) -> None:
@@ -203,7 +207,7 @@ async def _check_and_store(attempt: Attempt, file: Path, expected_seconds: float
     poster = attempt.work / "poster"
     encoder = "png" if poster_slot is not None and poster_slot.content_type == "image/png" else "mjpeg"
     await still(file, min(1.0, seen.seconds / 2), poster, encoder, attempt.deadline)
-    provenance = provenance_of(file, Kind.MP4)
+    provenance = await provenance_of(file, Kind.MP4, attempt.deadline)
     # A signature covers the bytes as they are: a signed video is stored untouched, whatever its index.
     if not in_front and provenance is None:
         rewritten = attempt.work / "video-index-in-front.mp4"
@@ -224,5 +228,13 @@ async def _check_and_store(attempt: Attempt, file: Path, expected_seconds: float
         )
     )
     if poster_slot is not None:
-        outputs.append(await attempt.store(poster_slot, poster, width_px=seen.width_px, height_px=seen.height_px))
+        outputs.append(
+            await attempt.store(
+                poster_slot,
+                poster,
+                width_px=seen.width_px,
+                height_px=seen.height_px,
+                provenance=provenance_of_copy(provenance),
+            )
+        )
     return outputs

@@ -12,7 +12,7 @@ from renderfleet_providers.ports import Adapter, ScriptWriter, Speaker, Speech, 
 from .attempt import Attempt, PaidStage, cannot
 from .errors import BadInput, BrokenMedia, OwnFault
 from .media import Heard, Kind, NotMedia, join_audio, kind_of, listen, probe
-from .provenance import provenance_of
+from .provenance import REMOVED, is_signed, provenance_of
 from .record import accepted_now
 from .vendors import adapter_for
 
@@ -122,7 +122,8 @@ class VoiceStage(PaidStage[Spoken]):
         if slot is None:
             raise OwnFault("slot_not_given", "the task has no place for the speech")
         try:
-            file = await self._one_file(answer.speech.parts)
+            parts = self._files(answer.speech.parts)
+            file = parts[0] if len(parts) == 1 else await self._joined(parts)
             heard = await self._hear(file, answer.text)
         except NotMedia as broken:
             raise BrokenMedia(f"speech_{broken.code}", f"the vendor's recording: {broken.message}") from broken
@@ -131,24 +132,25 @@ class VoiceStage(PaidStage[Spoken]):
             file,
             duration_seconds=round(heard.seconds, 3),
             loudness_lufs=heard.loudness_lufs,
-            provenance=provenance_of(file, Kind.MP3),
+            provenance=await self._provenance(parts),
         )
         return StageResult(outcome="done", charged=attempt.charged, outputs=[output], **attempt.partial)
 
-    async def _one_file(self, parts: list[bytes]) -> Path:
+    def _files(self, contents: list[bytes]) -> list[Path]:
         files = []
-        for number, part in enumerate(parts, start=1):
+        for number, content in enumerate(contents, start=1):
             file = self.attempt.work / f"part-{number}.mp3"
-            file.write_bytes(part)
+            file.write_bytes(content)
             if kind_of(file) is not Kind.MP3:
                 raise NotMedia("wrong_format", "it is no mp3")
             files.append(file)
-        if len(files) == 1:
-            return files[0]
+        return files
+
+    async def _joined(self, parts: list[Path]) -> Path:
         joined = self.attempt.work / "speech.mp3"
         sample_rate_hz, bit_rate_kbit = _mp3_settings(self._params.output_format)
         await join_audio(
-            files,
+            parts,
             Kind.MP3,
             joined,
             self.attempt.deadline,
@@ -156,6 +158,11 @@ class VoiceStage(PaidStage[Spoken]):
             sample_rate_hz=sample_rate_hz,
         )
         return joined
+
+    async def _provenance(self, parts: list[Path]) -> str | None:
+        if len(parts) == 1:
+            return await provenance_of(parts[0], Kind.MP3, self.attempt.deadline)
+        return REMOVED if any(is_signed(part, Kind.MP3) for part in parts) else None
 
     async def _hear(self, file: Path, text: str) -> Heard:
         declared = await probe(file, Kind.MP3, self.attempt.deadline)

@@ -32,16 +32,14 @@ from renderfleet_standin.media import speech
 from renderfleet_standin.media.talking import Video, render_talk
 from renderfleet_standin.media.tools import MediaError
 
-SECONDS_PER_CREDIT = 15.0
-"""Our own formula; the vendor's depends on the plan. Only "at least 1" is known."""
 CALLBACK_TIMEOUT_SECONDS = 10.0
 CALLBACK_PAUSE_SECONDS = 0.5
 LONGEST_CREATED_SECONDS = 0.3
 
 
-def credits_for(seconds: float) -> int:
-    """Credits for a video of that length, at least 1."""
-    return max(1, math.ceil(seconds / SECONDS_PER_CREDIT))
+def credits_for(seconds: float, seconds_per_credit: float) -> int:
+    """Credits for a video of that length, at least 1. Our own formula: of the vendor's only the "at least 1" is known."""
+    return max(1, math.ceil(seconds / seconds_per_credit))
 
 
 def moment(unix_seconds: float) -> str:
@@ -219,7 +217,7 @@ class Production:
         life = -60 if talk.fault == "job_expired_result" else self._standin.settings.did_result_seconds
         talk.result_expires = int(time.time()) + life
         talk.status = "done"
-        units = credits_for(video.seconds)
+        units = credits_for(video.seconds, self._standin.settings.did_seconds_per_credit)
         if units != talk.units:
             talk.units = units
             self._standin.ledger.amend(talk.bill, units=units, note="settled when the length was known")

@@ -140,7 +140,8 @@ class DidSide:
         await call.enter()
         with tempfile.TemporaryDirectory(prefix="talk-") as folder:
             seconds = await self._look_at_inputs(order, Path(folder))
-            units = credits_for(seconds + order.pad_seconds) if seconds is not None else 1
+            per_credit = self._settings.did_seconds_per_credit
+            units = credits_for(seconds + order.pad_seconds, per_credit) if seconds is not None else 1
             if self._remaining() < units:
                 raise refuse(402, "InsufficientCreditsError", "not enough credits")
             talk_id = new_id("tlk_")

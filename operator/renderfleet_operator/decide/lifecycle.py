@@ -469,10 +469,10 @@ def _running(render: Render, seen: Observed) -> list[Action]:
                 return _settle(render, seen, runner.result)
             failure = failure_of(runner.result, runner.cost_micros)
             if failure.category is ErrorCategory.UNKNOWN_OUTCOME and runner.vendor_job_id and stage is Stage.START:
-                return _accepted(render, seen, runner.vendor_job_id, runner.cost_micros)
+                return _accepted(render, seen, runner.vendor_job_id)
             return _failed(render, seen, stage, failure)
         case Runner.ADOPTED if stage is Stage.START:
-            return _accepted(render, seen, runner.vendor_job_id or "", runner.cost_micros)
+            return _accepted(render, seen, runner.vendor_job_id or "")
         case Runner.LOST:
             category = LOST_RUNNERS.get(runner.code, ErrorCategory.INTERNAL)
             return _failed(render, seen, stage, Failure(category, runner.code or "RunnerLost", runner.detail))
@@ -567,7 +567,7 @@ def _settle(render: Render, seen: Observed, result: Mapping[str, Any]) -> list[A
     cost = seen.runner.cost_micros
     tell = _tell(render, News.ANSWERED, "", learned=result.get("learned"))
     if render.stage is Stage.START:
-        return [*tell, *_accepted(render, seen, str(result.get("vendorJobId") or ""), cost, result.get("vendorStatus"))]
+        return [*tell, *_accepted(render, seen, str(result.get("vendorJobId") or ""), result)]
     vendor = {**(render.status.get("provider") or {}), "name": render.provider}
     if result.get("vendorJobId") and not vendor.get("jobId"):
         vendor["jobId"] = result["vendorJobId"]
@@ -601,17 +601,15 @@ def _settle(render: Render, seen: Observed, result: Mapping[str, Any]) -> list[A
     ]
 
 
-def _accepted(
-    render: Render, seen: Observed, job_id: str, cost: int | None, vendor_status: str | None = None
-) -> list[Action]:
-    """The vendor has the job: no pod lives until it is done."""
+def _accepted(render: Render, seen: Observed, job_id: str, result: Mapping[str, Any] | None = None) -> list[Action]:
+    """The vendor has the job: no pod lives until it is done. Its cost is counted then, since a failed job has none."""
     if not job_id:
         failure = Failure(ErrorCategory.INTERNAL, "NoVendorJob", "the runner named no vendor job", Charged.UNKNOWN)
         return _failed(render, seen, Stage.START, failure)
     now = rfc3339(seen.now)
     vendor = {"name": render.provider, "jobId": job_id, "acceptedAt": now}
-    if vendor_status:
-        vendor["status"] = vendor_status
+    told = {"status": (result or {}).get("vendorStatus"), "credits": ((result or {}).get("usage") or {}).get("credits")}
+    vendor |= {name: value for name, value in told.items() if value is not None}
     return [
         WriteStatus(
             report(
@@ -624,7 +622,6 @@ def _accepted(
                 stage=Stage.POLL.value,
                 progress=RULES[render.kind].share[Stage.POLL][0],
                 attempts=_ended(render, seen, None, Charged.YES),
-                cost=_cost(render, cost, settled=False),
                 provider=vendor,
                 retryAt=None,
                 queue=None,

@@ -1,5 +1,6 @@
 """What happens to a render, as sentences."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -561,6 +562,14 @@ class TestVideo:
         assert (status["phase"], status["stage"], status["provider"]["jobId"]) == ("Waiting", "poll", "tlk_1")
         assert condition(status, "ProviderAccepted") == "True"
         assert act.WatchVendorJob("tlk_1") in todo
+
+    def test_what_an_accepted_start_took_is_noted_but_not_yet_counted(self) -> None:
+        runner = replace(done(vendorJobId="tlk_1", usage={"credits": 3}), cost_micros=900)
+        todo = decide(render("VideoRender", running("VideoRender")), seen(runner))
+
+        status = status_of(todo)
+        assert status["provider"]["credits"] == 3
+        assert "actualMicros" not in (status.get("cost") or {}), "a talk that fails costs nothing"
 
     def test_a_start_whose_answer_was_lost_is_adopted(self) -> None:
         world = seen(RunnerSeen(Runner.ADOPTED, vendor_job_id="tlk_7"))

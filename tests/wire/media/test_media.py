@@ -23,7 +23,6 @@ from renderfleet_runners.media import (
     still,
 )
 from renderfleet_runners.pictures import check_picture, make_thumbnail
-from renderfleet_runners.provenance import provenance_of
 
 SOON = 20.0
 
@@ -214,49 +213,13 @@ def test_every_kind_of_png_gets_a_thumbnail(mode: str, tmp_path: Path) -> None:
 async def test_a_tool_that_does_not_end_is_ended(media: Path) -> None:
     started = time.monotonic()
     with pytest.raises(NotMedia) as refused:
-        await tools._run("sleep", "60", deadline=Deadline.after(0.3))
+        await tools.run_tool("sleep", "60", deadline=Deadline.after(0.3))
     assert refused.value.code == "too_slow"
     assert time.monotonic() - started < 5
 
 
 async def test_a_tool_that_takes_memory_is_stopped() -> None:
     eats = "import sys; x = bytearray(4 << 30); print(len(x))"
-    output = await tools._run("python3", "-c", eats, deadline=soon())
+    output = await tools.run_tool("python3", "-c", eats, deadline=soon())
     assert output.code != 0
     assert "MemoryError" in output.stderr
-
-
-def box(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", 8 + len(body)) + name + body
-
-
-C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
-
-
-def test_content_credentials_are_found_where_they_belong(media: Path, tmp_path: Path) -> None:
-    plain = (media / "face.png").read_bytes()
-    manifest = b"jumb c2pa"
-    chunk = struct.pack(">I", len(manifest)) + b"caBX" + manifest + struct.pack(">I", zlib.crc32(b"caBX" + manifest))
-    signed_png = plain[:33] + chunk + plain[33:]
-    jpeg = (media / "face.jpg").read_bytes()
-    body = b"JP\0\1\0\0\0\1" + struct.pack(">I", 20) + b"jumb" + b"x" * 12
-    signed_jpeg = jpeg[:2] + b"\xff\xeb" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
-    video = (media / "talk.mp4").read_bytes()
-    front = int.from_bytes(video[:4], "big")
-    signed_mp4 = video[:front] + box(b"uuid", C2PA_UUID + b"manifest") + video[front:]
-    for content, kind in ((signed_png, Kind.PNG), (signed_jpeg, Kind.JPEG), (signed_mp4, Kind.MP4)):
-        file = tmp_path / "signed"
-        file.write_bytes(content)
-        assert kind_of(file) is kind
-        assert provenance_of(file, kind) == "c2pa", kind
-    for name, kind in (("face.png", Kind.PNG), ("face.jpg", Kind.JPEG), ("talk.mp4", Kind.MP4), ("tone.mp3", Kind.MP3)):
-        assert provenance_of(media / name, kind) is None, name
-
-
-def test_the_word_alone_is_no_credential(tmp_path: Path) -> None:
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    info.add_text("prompt", "please write c2pa jumb caBX")
-    Image.new("RGB", (200, 200)).save(tmp_path / "x.png", pnginfo=info)
-    assert provenance_of(tmp_path / "x.png", Kind.PNG) is None

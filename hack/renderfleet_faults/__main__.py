@@ -6,6 +6,7 @@ import signal
 import sys
 
 from renderfleet_cluster.say import Trouble
+from renderfleet_faults.parts import Part
 from renderfleet_faults.scenarios import SCENARIOS
 
 ABOUT = """\
@@ -29,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--quick", action="store_true", help="the same points, but a short quiet time and fewer ways to break"
+    )
+    parser.add_argument(
+        "--part", type=Part.read, default=Part(), metavar="N/M", help="money: every M-th point from the N-th on"
     )
     parser.add_argument("--list", action="store_true", help="name the stories and end")
     chosen = parser.parse_args(arguments)
@@ -57,7 +61,7 @@ async def _run(chosen: argparse.Namespace) -> bool:
         return await crash_suite(chosen.kind, quick=chosen.quick)
     from renderfleet_faults.money import money_suite
 
-    return await money_suite(chosen.kind, quick=chosen.quick)
+    return await money_suite(chosen.kind, quick=chosen.quick, part=chosen.part)
 
 
 if __name__ == "__main__":

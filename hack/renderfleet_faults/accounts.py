@@ -16,7 +16,7 @@ from typing import Any
 
 from renderfleet_crds.conditions import Reason
 from renderfleet_crds.phases import Phase
-from renderfleet_faults.traps import Point, Starts
+from renderfleet_faults.traps import Fault, Point, Starts
 
 
 class Outcome(StrEnum):
@@ -45,6 +45,19 @@ class Account:
     @property
     def good(self) -> bool:
         return not self.problems
+
+    @classmethod
+    def read(cls, kept: Mapping[str, Any]) -> "Account":
+        """From what `asdict` made of one."""
+        point = kept["point"]
+        return cls(
+            **{
+                **kept,
+                "point": Point(**{**point, "fault": Fault(point["fault"])}) if point else None,
+                "starts": Starts(kept["starts"]),
+                "outcome": Outcome(kept["outcome"]),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -96,6 +109,6 @@ def summary(accounts: Sequence[Account]) -> str:
     """The suite's last line."""
     counts = {outcome: sum(one.outcome is outcome for one in accounts) for outcome in Outcome}
     return (
-        f"money: {len(accounts)} points tried, {counts[Outcome.TWICE]} billed twice, {counts[Outcome.HELD]} held,"
-        f" {counts[Outcome.LOST]} lost, {counts[Outcome.STUCK]} stuck"
+        f"money: {len(accounts)} points tried, {counts[Outcome.TWICE]} billed twice (must be 0),"
+        f" {counts[Outcome.HELD]} held, {counts[Outcome.LOST]} lost (must be 0), {counts[Outcome.STUCK]} stuck"
     )

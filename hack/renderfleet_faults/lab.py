@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,8 +188,15 @@ class Lab:
 
 
 @asynccontextmanager
-async def lab(suite: str, letter: str, *, runners_at_a_time: int, settings: dict[str, str]) -> AsyncIterator[Lab]:
-    """Everything, with a running operator, for the time of the block."""
+async def lab(
+    suite: str,
+    letter: str,
+    *,
+    runners_at_a_time: int,
+    settings: dict[str, str],
+    runner_settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[Lab]:
+    """Everything, with a running operator, for the time of the block. Settings are RENDERFLEET_* variables."""
     folder = out_folder(suite)
     traps = TrapBook()
     async with AsyncExitStack() as stack:
@@ -202,7 +209,7 @@ async def lab(suite: str, letter: str, *, runners_at_a_time: int, settings: dict
         await stack.enter_async_context(steps.serving())
         scratch = folder / "node"
         scratch.mkdir()
-        node = Node(cluster, scratch, at_a_time=runners_at_a_time)
+        node = Node(cluster, scratch, at_a_time=runners_at_a_time, settings=runner_settings or {})
         steps.runners = node
         await stack.enter_async_context(node.running())
 

@@ -25,19 +25,25 @@ from renderfleet_crds.phases import Phase
 from renderfleet_faults import scenarios
 from renderfleet_faults.accounts import Account, Evidence, Outcome, settle, summary
 from renderfleet_faults.lab import Lab, lab, machine
+from renderfleet_faults.parts import Kept, Part
 from renderfleet_faults.report import table
 from renderfleet_faults.scenarios import DID, ELEVENLABS, IMAGE, OPENAI, SCRIPT, SPEECH, TALK, Trial
 from renderfleet_faults.traps import Fault, Point, Starts, Trap
 from renderfleet_faults.world import phase_of
+from renderfleet_runners.__main__ import WAIT_FOR_OTHER_ENV
 from renderfleet_store.media import MediaUnavailable
 
-AT_A_TIME = 10
+AT_A_TIME = 32
+"""Renders in flight at once. Most of a broken one's time is waiting for last words of a runner that is gone."""
 RUNNERS_AT_A_TIME = 6
+WAIT_FOR_OTHER_SECONDS = 12.0
+"""How long a second process waits for the first one's result here; in a cluster it is a minute."""
 TWINS = 4
 """Pairs per story and reporter: which of two wins a race is not the same each time."""
-PATIENCE_SECONDS = 240.0
-"""A second process waits a minute for the first one's result before it judges."""
+PATIENCE_SECONDS = 300.0
+"""For one render, the waits of the operator and of second processes included."""
 _LAST_LOOK_SECONDS = 2.0
+_SAY_EVERY_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,10 @@ STORIES = (
 )
 
 
+Broken = tuple[Story, Point | None, Starts]
+"""What to break."""
+
+
 @dataclass
 class Run:
     """One story with one thing broken."""
@@ -89,12 +99,14 @@ class MoneySweep:
         self._chosen = chosen
         self._steps: dict[str, dict[str, int]] = {}
 
-    async def run(self, *, quick: bool, every: int = 1) -> list[Account]:
-        """All of it; `quick` leaves out second starts after a kill, `every` takes only each n-th point."""
+    async def run(self, *, quick: bool, part: Part = Part()) -> list[Account]:
+        """All points of this part; `quick` leaves out second starts after a kill."""
         await self._undisturbed()
-        runs = [await self._new_run(*one) for one in self._points(quick=quick)[::every]]
-        line(f"broken: {len(runs)} points, {AT_A_TIME} at a time")
-        await self._play_many(runs)
+        points = self._points(quick=quick)
+        mine = part.among(points)
+        line(f"broken: {len(mine)} points of {len(points)}, {AT_A_TIME} at a time")
+        runs = await self._play_many(mine)
+        # Judged once more at the end: what is billed late is billed all the same.
         accounts = [await self._account(run) for run in runs]
         self._lab.backends.check()
         self._lab.manager.check()
@@ -102,8 +114,7 @@ class MoneySweep:
 
     async def _undisturbed(self) -> None:
         line(f"undisturbed: {len(self._chosen)} stories")
-        runs = [await self._new_run(story, None, Starts.ONCE) for story in self._chosen]
-        await self._play_many(runs)
+        runs = await self._play_many([(story, None, Starts.ONCE) for story in self._chosen])
         for run in runs:
             account = await self._account(run)
             if not account.good or account.outcome is not Outcome.ONCE:
@@ -114,13 +125,13 @@ class MoneySweep:
                 f"  {run.story.name}: {', '.join(f'{count} {name}' for name, count in self._steps[run.story.name].items())}"
             )
 
-    def _points(self, *, quick: bool) -> list[tuple[Story, Point | None, Starts]]:
+    def _points(self, *, quick: bool) -> list[Broken]:
         ways = [
             (fault, Starts.ONCE) for fault in (Fault.DIE_BEFORE, Fault.DIE_AFTER, Fault.REMOVE_POD, Fault.LOSE_REPLY)
         ]
         if not quick:
             ways += [(Fault.DIE_BEFORE, Starts.AGAIN), (Fault.DIE_AFTER, Starts.AGAIN)]
-        points: list[tuple[Story, Point | None, Starts]] = []
+        points: list[Broken] = []
         for story in self._chosen:
             points += [
                 (story, Point(series, number, fault), starts)
@@ -131,25 +142,26 @@ class MoneySweep:
             points += [(story, None, starts) for starts in (Starts.TWINS_FIRST, Starts.TWINS_SECOND)] * TWINS
         return points
 
-    async def _new_run(self, story: Story, point: Point | None, starts: Starts) -> Run:
-        trial = await self._lab.trial(story.vendors)
-        self._lab.node.starts[trial.subject] = starts
-        return Run(story, trial, point, starts)
-
-    async def _play_many(self, runs: Sequence[Run]) -> None:
+    async def _play_many(self, points: Sequence[Broken]) -> list[Run]:
         room = asyncio.Semaphore(AT_A_TIME)
-        done = 0
+        done = bad = 0
+        begin = said = time.monotonic()
 
-        async def one(run: Run) -> None:
-            nonlocal done
+        async def one(story: Story, point: Point | None, starts: Starts) -> Run:
+            nonlocal done, bad, said
             async with room:
+                run = Run(story, await self._lab.trial(story.vendors), point, starts)
+                self._lab.node.starts[run.trial.subject] = starts
                 await self._play(run)
-            await self._note(run)
             done += 1
-            if done % 20 == 0 or done == len(runs):
-                line(f"  {done} of {len(runs)}")
+            bad += not (await self._note(run)).good
+            now = time.monotonic()
+            if now - said > _SAY_EVERY_SECONDS or done == len(points):
+                said = now
+                line(f"  {done} of {len(points)} after {now - begin:.0f} s{f', {bad} of them bad' if bad else ''}")
+            return run
 
-        await asyncio.gather(*(one(run) for run in runs))
+        return list(await asyncio.gather(*(one(*point) for point in points)))
 
     async def _play(self, run: Run) -> None:
         trial, world = run.trial, self._lab.world
@@ -164,11 +176,12 @@ class MoneySweep:
         except TimeoutError as stuck:
             run.trouble = str(stuck)
 
-    async def _note(self, run: Run) -> None:
+    async def _note(self, run: Run) -> Account:
         """A line in the suite's folder at once: who stops a long run early still has what was found so far."""
         account = await self._account(run)
         with (self._lab.folder / "progress.jsonl").open("a") as lines:
             lines.write(json.dumps(asdict(account)) + "\n")
+        return account
 
     def _rests(self, trial: Trial) -> bool:
         renders = self._lab.world.renders(trial.subject)
@@ -237,28 +250,40 @@ def _way(account: Account) -> str:
     return f"{account.point.fault}{again}"
 
 
-async def money_suite(names: Sequence[str], *, quick: bool) -> bool:
-    """Run it, print tables and the last line, write `result.json` into its folder below out/; True when all is well."""
+async def money_suite(names: Sequence[str], *, quick: bool, part: Part) -> bool:
+    """Run it, print tables and the last line, and keep those of a full sweep below out/faults; True when all is well."""
     chosen = [one for one in STORIES if not names or one.name in names]
     begin = time.monotonic()
-    async with lab("money", "m", runners_at_a_time=RUNNERS_AT_A_TIME, settings={}) as the_lab:
-        accounts = await MoneySweep(the_lab, chosen).run(quick=quick)
-    return report(accounts, the_lab, time.monotonic() - begin)
-
-
-def report(accounts: Sequence[Account], the_lab: Lab, seconds: float) -> bool:
-    """Print what was found, the summary last; the same as JSON into the suite's folder. True when all is well."""
-    for one in accounts:
-        if not one.good:
-            print(f"{one.story}, {_way(one)} {one.point or ''} ({one.hit}), {one.subject}: {one.outcome}")
-            print("\n".join(f"    {problem}" for problem in one.problems))
+    waits = {WAIT_FOR_OTHER_ENV: str(WAIT_FOR_OTHER_SECONDS)}
+    async with lab("money", "m", runners_at_a_time=RUNNERS_AT_A_TIME, settings={}, runner_settings=waits) as the_lab:
+        accounts = await MoneySweep(the_lab, chosen).run(quick=quick, part=part)
+        complaints = the_lab.manager.complaints()
     for what in the_lab.node.faults:
         print(f"the harness itself: {what}")
-    for what in the_lab.manager.complaints():
+    for what in complaints:
         print(f"the operator's log: {what}")
-    print(f"\n{len(accounts)} points in {seconds:.0f} s on {machine()}")
-    print(money_table(accounts))
-    good = all(one.good for one in accounts) and not the_lab.node.faults
-    print(f"\n{summary(accounts)}")
-    (the_lab.folder / "result.json").write_text(json.dumps([asdict(one) for one in accounts], indent=2))
-    return good
+    found = [asdict(one) for one in accounts]
+    seconds, parts, kept = time.monotonic() - begin, [part], Kept("money")
+    is_sweep = not names and not quick
+    if is_sweep:
+        kept.add(part, found, seconds)
+        parts, found, seconds = kept.all_of(part.of)
+    everything = [Account.read(one) for one in found]
+    text = report(everything, parts, seconds)
+    print(f"\n{text}")
+    if is_sweep:
+        kept.show(text)
+    return all(one.good for one in everything) and not the_lab.node.faults
+
+
+def report(accounts: Sequence[Account], parts: Sequence[Part], seconds: float) -> str:
+    """What was found, the summary last."""
+    bad = [
+        f"{one.story}, {_way(one)} {one.point or ''} ({one.hit}), {one.subject}: {one.outcome}\n"
+        + "\n".join(f"    {problem}" for problem in one.problems)
+        for one in accounts
+        if not one.good
+    ]
+    which = "" if len(parts) == parts[0].of else f", parts {', '.join(map(str, parts))} only"
+    head = f"{len(accounts)} points in {seconds:.0f} s on {machine()}{which}"
+    return "\n".join([*bad, head, money_table(accounts), "", summary(accounts)])

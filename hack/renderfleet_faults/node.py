@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -68,9 +68,10 @@ class Pod:
 class Node:
     """See the module."""
 
-    def __init__(self, cluster: Cluster, folder: Path, *, at_a_time: int) -> None:
+    def __init__(self, cluster: Cluster, folder: Path, *, at_a_time: int, settings: Mapping[str, str]) -> None:
         self._cluster = cluster
         self._folder = folder
+        self._settings = settings
         self._room = asyncio.Semaphore(at_a_time)
         self._pods: dict[str, Pod] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -241,6 +242,7 @@ class Node:
             pod.scratch,
             plain_environment(
                 **environment,
+                **self._settings,
                 TMPDIR=str(pod.scratch),
                 RENDERFLEET_TERMINATION_MESSAGE_PATH=str(_message_file(pod, number)),
             ),

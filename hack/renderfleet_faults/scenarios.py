@@ -235,11 +235,11 @@ def voice_spec(trial: Trial, name: str = "voice") -> dict[str, Any]:
 
 
 def prompt_spec(trial: Trial) -> dict[str, Any]:
-    """A voice whose words are written first."""
+    """A voice whose words are written first. No two trials have the same words: a lost speech is found again by them."""
     return {
         "provider": trial.provider(ELEVENLABS),
         "scriptProvider": trial.provider(OPENAI),
-        "prompt": "Greet the visitors in one short sentence.",
+        "prompt": f"a walk through {trial.subject}",
         "voiceId": VOICE,
     }
 

@@ -12,6 +12,7 @@ from renderfleet_faults.accounts import Outcome
 from renderfleet_faults.crash import CrashSweep
 from renderfleet_faults.lab import Lab, lab
 from renderfleet_faults.money import STORIES, MoneySweep
+from renderfleet_faults.parts import Part
 from renderfleet_faults.report import troubles
 from renderfleet_faults.scenarios import SCENARIOS
 
@@ -41,7 +42,7 @@ async def test_a_killed_operator_is_made_good(laboratory: Lab) -> None:
 async def test_a_killed_runner_is_paid_once(laboratory: Lab) -> None:
     chosen = [one for one in STORIES if one.name == "VoiceJob"]
 
-    accounts = await MoneySweep(laboratory, chosen).run(quick=True, every=EVERY_SEVENTH)
+    accounts = await MoneySweep(laboratory, chosen).run(quick=True, part=Part(1, EVERY_SEVENTH))
 
     assert [problem for one in accounts for problem in one.problems] == []
     assert {one.outcome for one in accounts} <= {Outcome.ONCE, Outcome.HELD}

@@ -1,5 +1,7 @@
 """What became of the money, case by case."""
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -88,4 +90,11 @@ def test_the_last_line_counts_every_outcome() -> None:
         for outcome in (Outcome.ONCE, Outcome.ONCE, Outcome.HELD, Outcome.TWICE)
     ]
 
-    assert summary(made) == "money: 4 points tried, 1 billed twice, 1 held, 0 lost, 0 stuck"
+    assert summary(made) == ("money: 4 points tried, 1 billed twice (must be 0), 1 held, 0 lost (must be 0), 0 stuck")
+
+
+@pytest.mark.parametrize("point", [None, Point("steps of start", 3, Fault.REMOVE_POD)])
+def test_an_account_survives_its_file(point: Point | None) -> None:
+    made = Account("VideoRender", point, Starts.TWINS_FIRST, "two at once", Outcome.LOST, ["paid, and then"], "m0001")
+
+    assert Account.read(json.loads(json.dumps(asdict(made)))) == made

@@ -35,24 +35,30 @@ class Archive:
     stored: Callable[[Key], None] = lambda key: None
     """Called for each finished render whose end is safely stored."""
     _waiting: dict[str, tuple[RenderSeen, float]] = field(default_factory=dict)
-    _ends: dict[str, int] = field(default_factory=dict)
-    """The run whose end is stored, of finished renders that our finalizer still holds."""
+    _ends: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    """The run whose end is stored, and whether its deletion is, of finished renders that our finalizer still holds."""
     _something: asyncio.Event = field(default_factory=asyncio.Event)
     failures: int = 0
 
     def offer(self, body: dict[str, Any], *, deleted: bool = False) -> None:
-        """Have a render's present state stored, soon."""
+        """Have a render's present state stored, soon.
+
+        What is at its end and being deleted is stored as deleted: nobody may be there to see it go.
+        """
         if not (body.get("status") or {}).get("phase") and not deleted:
             return  # nothing to tell yet: its first report comes within a second
-        uid = body["metadata"]["uid"]
+        render = Render(body)
+        deleted = deleted or (render.is_deleting and render.is_finished)
+        uid = render.uid
         known = self._waiting.get(uid)
         since = known[1] if known else self.clock.monotonic()
         self._waiting[uid] = (RenderSeen(body, deleted or bool(known and known[0].deleted)), since)
         self._something.set()
 
     def has_end(self, render: Render) -> bool:
-        """The end that this render's status tells of is stored."""
-        return render.is_finished and self._ends.get(render.uid) == render.run
+        """The end that this render's status tells of is stored, and so is its deletion, if it is being deleted."""
+        run, deleted = self._ends.get(render.uid, (None, False))
+        return render.is_finished and run == render.run and (deleted or not render.is_deleting)
 
     def forget(self, uid: str) -> None:
         """Its finalizer is off, or it is gone: nobody will ask again."""
@@ -98,5 +104,5 @@ class Archive:
         render = Render(seen.body)
         if not render.is_finished or not render.has_finalizer:
             return
-        self._ends[render.uid] = render.run
+        self._ends[render.uid] = (render.run, seen.deleted)
         self.stored(Key(render.kind, render.namespace, render.name))

@@ -1,0 +1,65 @@
+"""What is safely in the archive, and what is not yet."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from renderfleet_operator.archive import Archive
+from renderfleet_operator.cache import Key
+from renderfleet_operator.decide.view import Render
+from renderfleet_store.mirror import RenderSeen
+
+from .builders import body, ended, running
+from .test_fleet import Clock
+
+
+class Mirror:
+    """Stores whatever it is given."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, RenderSeen] = {}
+
+    async def record(self, seen: Sequence[RenderSeen]) -> set[str]:
+        self.rows |= {one.body["metadata"]["uid"]: one for one in seen}
+        return {one.body["metadata"]["uid"] for one in seen}
+
+
+def make() -> tuple[Archive, Mirror, list[Key]]:
+    mirror, told = Mirror(), list[Key]()
+    given: Any = mirror
+    return Archive(given, Clock(), told.append), mirror, told
+
+
+async def test_an_end_counts_when_it_is_stored() -> None:
+    archive, _, told = make()
+    archive.offer(body(status=ended()))
+    assert not archive.has_end(Render(body(status=ended())))
+
+    await archive.flush()
+
+    assert archive.has_end(Render(body(status=ended())))
+    assert not archive.has_end(Render(body(status={**ended(), "run": 1}))), "another run's end is another end"
+    assert told == [Key("AvatarRender", "rf-acme", "one")]
+
+
+async def test_a_deleted_render_is_let_go_of_only_when_its_deletion_is_stored_too() -> None:
+    """Once the finalizer is off it is gone, and a new operator would never hear of it."""
+    archive, mirror, _ = make()
+    archive.offer(body(status=ended()))
+    await archive.flush()
+    deleted = body(status=ended(), deleting=True, version=6)
+    assert not archive.has_end(Render(deleted))
+
+    archive.offer(deleted)
+    await archive.flush()
+
+    assert archive.has_end(Render(deleted))
+    assert mirror.rows[deleted["metadata"]["uid"]].deleted
+
+
+async def test_what_is_being_deleted_but_still_runs_is_not_gone_yet() -> None:
+    archive, mirror, _ = make()
+    archive.offer(body(status=running(), deleting=True))
+
+    await archive.flush()
+
+    assert [one.deleted for one in mirror.rows.values()] == [False]

@@ -24,6 +24,7 @@ from renderfleet_store.mirror import Mirror
 from . import handlers, health
 from .archive import Archive
 from .cache import Cache, Key
+from .callbacks import Callbacks
 from .children.job import Shape, pool_of
 from .clock import Clock, SystemClock
 from .decide.observed import Policy
@@ -63,6 +64,13 @@ def shape_of(settings: OperatorSettings) -> Shape:
         ttl_seconds=settings.job_ttl_seconds,
         env=settings.runner_env,
     )
+
+
+def callbacks_of(settings: OperatorSettings) -> Callbacks | None:
+    """What the settings say about vendors' callbacks; None when there shall be none."""
+    if settings.callback_url is None or settings.callback_secret is None:
+        return None
+    return Callbacks(settings.callback_url, settings.callback_secret.get_secret_value().encode())
 
 
 def policy_of(settings: OperatorSettings) -> Policy:
@@ -124,6 +132,7 @@ class Operator:
             policy=policy_of(settings),
             may_report=budget.allows,
         )
+        self.callbacks = callbacks_of(settings)
         self.executor = Executor(
             cluster=cluster,
             cache=self.cache,
@@ -138,7 +147,7 @@ class Operator:
             metrics=self.metrics,
             clock=self.clock,
             shape=shape_of(settings),
-            callback_url=settings.callback_url,
+            callbacks=self.callbacks,
             forget=self._forget,
         )
         self.tenants = Tenants(cluster, self.cache, self.fleet, self.clock)
@@ -165,8 +174,15 @@ class Operator:
             dependents=self.observer.dependents,
             forget_render=self._forget,
         )
-        self.probes = Probes(self.metrics, self.why_ill, self.why_not_ready, self.vendor_watch.look_now)
+        self.probes = Probes(self.metrics, self.why_ill, self.why_not_ready, self._hear)
         self._wire()
+
+    def _hear(self, uid: str, code: str) -> bool:
+        """A callback: look at the vendor's job, if somebody waits for it; False when the address is none of ours."""
+        if self.callbacks is None or not self.callbacks.is_ours(uid, code):
+            return False
+        self.vendor_watch.look_now(uid)
+        return True
 
     def _wire(self) -> None:
         """Who tells whom."""

@@ -29,6 +29,7 @@ from renderfleet_store.media import MediaStore
 
 from .archive import Archive
 from .cache import Cache, Key
+from .callbacks import Callbacks
 from .children.job import PENDING_SECONDS, Shape, build_job, is_ours
 from .children.task import Sources, build_task, deadline_seconds
 from .clock import Clock
@@ -71,7 +72,7 @@ class Executor:
     metrics: Metrics
     clock: Clock
     shape: Shape
-    callback_url: str | None = None
+    callbacks: Callbacks | None = None
     forget: Callable[[str], None] = lambda uid: None
 
     async def run(self, key: Key, todo: Sequence[act.Action], seen: Observed) -> None:
@@ -236,7 +237,8 @@ class Executor:
         }
         if missing := [name for name in render.providers if name not in providers]:
             raise NotYet(f"RenderProvider {missing[0]} is gone", 10)
-        sources = Sources(providers, result_url, self.callback_url)
+        callback_url = self.callbacks.url(render.uid) if self.callbacks is not None else None
+        sources = Sources(providers, result_url, callback_url)
         lives = deadline_seconds(render, stage, sources) + PENDING_SECONDS + _URLS_OUTLIVE_JOB_SECONDS
         task = build_task(render, stage, number, sources, Signer(self.media, lives))
         tenant = self.cache.tenant_of.get(render.namespace) or render.namespace

@@ -3,7 +3,7 @@
 /healthz   fails when the queue or a watch stands still, so that the kubelet starts the process anew
 /readyz    fails between getting the lease and having listed everything; a stand-by replica is ready to take over
 /metrics   for Prometheus
-/look/<uid>  POST: the vendor may have news about this render (from the API's webhook door)
+/callbacks/<uid>/<code>   POST: a vendor says that it has news about this render
 """
 
 from collections.abc import Callable
@@ -22,7 +22,8 @@ class Probes:
     metrics: Metrics
     why_ill: Callable[[], str | None]
     why_not_ready: Callable[[], str | None]
-    look_now: Callable[[str], bool]
+    hear: Callable[[str, str], bool]
+    """A callback came, for a render's UID, with a code; False when we gave nobody that address."""
     port: int = 0
     _runner: web.AppRunner | None = None
 
@@ -34,7 +35,7 @@ class Probes:
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
-                web.post("/look/{uid}", self._look),
+                web.post("/callbacks/{uid}/{code}", self._callback),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None)
@@ -58,10 +59,10 @@ class Probes:
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=self.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def _look(self, request: web.Request) -> web.Response:
-        # Whoever calls learns nothing and can do no more than hasten a look that would come anyway.
-        self.look_now(request.match_info["uid"])
-        return web.Response(status=202)
+    async def _callback(self, request: web.Request) -> web.Response:
+        # Its body is not read: what is true of the job, the vendor tells when it is asked.
+        known = self.hear(request.match_info["uid"], request.match_info["code"])
+        return web.Response(status=202 if known else 404)
 
 
 def _answer(problem: str | None) -> web.Response:

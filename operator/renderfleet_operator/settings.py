@@ -2,13 +2,15 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from renderfleet_crds.contract import Pool, Stage
 from renderfleet_crds.parts import Part
 
 from .errors import SettingsWrong
+
+SHORTEST_SECRET = 16
 
 
 class PoolSettings(Part):
@@ -58,7 +60,10 @@ class OperatorSettings(BaseSettings):
     archive_deadline_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400
     """How long a finished render waits for an archive that does not answer; then it is let go of, and counted."""
     callback_url: str | None = None
-    """Public https address at which D-ID may tell that a video is done; unset: we only poll."""
+    """Public https address that leads to /callbacks/ at this process's port: there D-ID may tell that a video is done.
+    Unset: we only poll."""
+    callback_secret: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    """Makes the paths of callbacks unguessable; needed with an address for them."""
 
     lease_name: str = "renderfleet-operator"
     lease_seconds: Annotated[int, Field(ge=5)] = 15
@@ -78,6 +83,13 @@ class OperatorSettings(BaseSettings):
     """A Job that gets no pod for this long is taken back into our queue."""
     wait_reports_per_second: Annotated[float, Field(gt=0)] = 5
     """Writes per second for positions of waiting renders and for progress; few while the API server is busy."""
+
+    @field_validator("callback_secret")
+    @classmethod
+    def _callbacks_need_a_secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if info.data.get("callback_url") and (value is None or len(value.get_secret_value()) < SHORTEST_SECRET):
+            raise ValueError(f"callbacks need a secret of at least {SHORTEST_SECRET} characters")
+        return value
 
 
 def load() -> OperatorSettings:

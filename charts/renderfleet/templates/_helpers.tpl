@@ -21,6 +21,10 @@ app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 {{- end }}
 
+{{- define "renderfleet.callbackSecret" -}}
+{{ .Values.operator.callbacks.existingSecret | default (printf "%s-callbacks" .Release.Name) }}
+{{- end }}
+
 {{- define "renderfleet.apiSecret" -}}
 {{ .Values.api.existingSecret | default (printf "%s-api" .Release.Name) }}
 {{- end }}

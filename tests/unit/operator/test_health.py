@@ -45,7 +45,7 @@ def test_readiness(leads: bool, is_listed: bool, ready: bool) -> None:
 
 @pytest.mark.parametrize(("problem", "status"), [(None, 200), ("the queue stands still", 503)])
 async def test_the_kubelet_hears_of_it(problem: str | None, status: int) -> None:
-    probes = Probes(Metrics(), lambda: problem, lambda: problem, lambda uid: False)
+    probes = Probes(Metrics(), lambda: problem, lambda: problem, lambda uid, code: False)
     await probes.start("127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{probes.port}") as session:

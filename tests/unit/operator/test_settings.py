@@ -53,3 +53,13 @@ def test_a_pool_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
     with pytest.raises(SettingsWrong, match="POOLS"):
         load()
+
+
+@pytest.mark.parametrize("secret", [None, "short"])
+def test_callbacks_need_a_secret(monkeypatch: pytest.MonkeyPatch, secret: str | None) -> None:
+    monkeypatch.setenv("RENDERFLEET_CALLBACK_URL", "https://callbacks.example")
+    if secret is not None:
+        monkeypatch.setenv("RENDERFLEET_CALLBACK_SECRET", secret)
+
+    with pytest.raises(SettingsWrong, match=r"RENDERFLEET_CALLBACK_SECRET: .*at least 16 characters"):
+        load()

@@ -34,6 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--part", type=Part.read, default=Part(), metavar="N/M", help="money: every M-th point from the N-th on"
     )
+    parser.add_argument(
+        "--point",
+        action="append",
+        default=[],
+        metavar="WORDS",
+        help="crash: only points with these words, as `dies before writes #3` (may be repeated)",
+    )
     parser.add_argument("--list", action="store_true", help="name the stories and end")
     chosen = parser.parse_args(arguments)
     if chosen.list:
@@ -58,7 +65,7 @@ async def _run(chosen: argparse.Namespace) -> bool:
     if chosen.suite == "crash":
         from renderfleet_faults.crash import crash_suite
 
-        return await crash_suite(chosen.kind, quick=chosen.quick)
+        return await crash_suite(chosen.kind, chosen.point, quick=chosen.quick)
     from renderfleet_faults.money import money_suite
 
     return await money_suite(chosen.kind, quick=chosen.quick, part=chosen.part)

@@ -49,8 +49,8 @@ class ApiProxy:
     def __init__(self, login: Login, traps: TrapBook, kill: Callable[[], Awaitable[None]]) -> None:
         self.traps = traps
         self.journal: list[Write] = []
-        self.sprung = asyncio.Event()
-        """Set by each trap that springs."""
+        self.killed = asyncio.Event()
+        """Set when a trap has killed the operator."""
         self._login = login
         self._kill = kill
         self._life = 0
@@ -130,11 +130,12 @@ class ApiProxy:
 
     async def _spring(self, request: web.BaseRequest, trap: Trap, life: int) -> web.StreamResponse:
         if trap.point.fault is Fault.LOSE_REPLY:
-            self.sprung.set()
             return _timed_out()
-        self._dead = life
-        await self._kill()
-        self.sprung.set()
+        if life > self._dead:  # a second one may spring while the first one's victim is dying
+            self._dead = life
+            await self._kill()
+            self.killed.set()
+        trap.carried_out = True
         return cut(request)
 
     async def _pass_on(self, request: web.BaseRequest, raw: bytes) -> web.Response:
@@ -146,8 +147,8 @@ class ApiProxy:
     async def _watch(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
         async with self._session.get(self._server_url(request), headers=_headers(request)) as answer:
             stream = web.StreamResponse(status=answer.status, headers=returned(answer.headers))
-            await stream.prepare(request)
             try:
+                await stream.prepare(request)
                 async for line in whole_lines(answer.content):
                     if answer.status == 200 and self._drops(target, line):
                         continue
@@ -168,8 +169,6 @@ class ApiProxy:
             return False
         what = f"{event['type']} {target.plural} {_name_in(body)}"
         trap = self.traps.step(subject, lines_of(target.plural), what)
-        if trap:
-            self.sprung.set()
         return trap is not None
 
 

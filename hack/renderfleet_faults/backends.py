@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -25,12 +25,32 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 
 
+class Child(Protocol):
+    """A process below us, as asyncio handles its own."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it lives."""
+        ...
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        ...
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        ...
+
+
 @dataclass
 class Process:
     """A program we started, in a process group of its own, with its output in a file."""
 
     name: str
-    child: asyncio.subprocess.Process
+    child: Child
     log: Path
 
     @property

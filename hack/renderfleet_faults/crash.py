@@ -1,23 +1,28 @@
 """The crash sweep: break the operator at each write and each watch line of each story; the end must be as if nothing had been.
 
 golden   each story three times, undisturbed: how many writes and watch lines it has, and what comes of it
-deaths   one after the other, since there is one operator: it is killed at write k (before it is forwarded; or carried out,
-         the answer lost), a new one is started and finishes the story. It is the next death's victim
+deaths   the operator is killed at write k (before it is forwarded; or carried out, the answer lost), a new one is started
+         and finishes the story. It is the next death's victim: the next story begins as soon as it is ready, so a story
+         whose point is past may see others' deaths, too, and must not mind
 losses   many at a time, since the operator lives on: a write is carried out but answered with 504, or a line is dropped
 quiet    no slot of a provider is still taken; the operator is started once more, as for an upgrade, and for a while nothing
          at all may be written any more
+
+What is found is kept per story below out/faults/crash, so that the stories may be tried in several runs; the table shows
+all that are there.
 """
 
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import asdict, dataclass, field
 
 from renderfleet_cluster.say import line
 from renderfleet_faults.lab import Lab, lab, machine
 from renderfleet_faults.manager import RESYNC_SECONDS
 from renderfleet_faults.oracle import Finding, Golden, Verdict, judge, judge_golden, must_be_reached
+from renderfleet_faults.parts import FOLDER
 from renderfleet_faults.report import crash_table, troubles
 from renderfleet_faults.scenarios import PATIENCE_SECONDS, SCENARIOS, Scenario, Trial, tenant_ready
 from renderfleet_faults.traps import WRITES, Fault, Point, Trap
@@ -28,10 +33,12 @@ QUICK_QUIET_SECONDS = 5.0
 AT_REST_SECONDS = RESYNC_SECONDS + 2.0
 """An operator that wrote nothing for longer than a round of its own has nothing left to do."""
 BOOKS_CLOSED_SECONDS = 35.0
-"""Tenants' spending is added up and reported half a minute after an end, or by the next operator when it starts."""
+"""A provider's tokens are full again, and said to be, within half a minute; a tenant's spending is told sooner."""
 AT_A_TIME = 6
 """Stories in flight at once while the operator lives."""
 RUNNERS_AT_A_TIME = 3
+_SAY_EVERY_SECONDS = 10.0
+_LOOK_SECONDS = 0.02
 _DEATHS = (Fault.DIE_BEFORE, Fault.DIE_AFTER)
 
 
@@ -72,20 +79,42 @@ class Result:
         )
 
 
+@dataclass
+class Progress:
+    """Says now and then how far it is, and at once what is stuck."""
+
+    total: int
+    _begin: float = field(default_factory=time.monotonic)
+    _said: float = field(default_factory=time.monotonic)
+    _count: int = 0
+
+    def done(self, run: Run) -> None:
+        self._count += 1
+        now = time.monotonic()
+        if run.trouble:
+            line(f"  stuck: {run.scenario.name}, {run.point}, {run.trial.subject}: {'; '.join(run.trouble)}")
+        if now - self._said > _SAY_EVERY_SECONDS or self._count == self.total:
+            self._said = now
+            each = (now - self._begin) / self._count
+            line(f"  {self._count} of {self.total}, {each:.1f} s each, {each * (self.total - self._count):.0f} s to go")
+
+
 class CrashSweep:
     """See the module."""
 
-    def __init__(self, the_lab: Lab, chosen: Sequence[Scenario], *, quick: bool) -> None:
+    def __init__(self, the_lab: Lab, chosen: Sequence[Scenario], *, quick: bool, points: Sequence[str] = ()) -> None:
         self._lab = the_lab
         self._chosen = chosen
         self._quick = quick
+        self._points = points
+        """Only points in whose words one of these is; none: all points."""
 
     async def run(self, *, every: int = 1) -> Result:
         """All of it. `every` takes only each n-th point, for a short run."""
         golden_runs = await self._undisturbed()
         most = {scenario.name: _most(golden_runs, scenario) for scenario in self._chosen}
-        deaths = await self._deaths(_death_points(self._chosen, most)[::every])
-        losses = await self._losses(_loss_points(self._chosen, most)[::every])
+        deaths = await self._deaths(self._wanted(_death_points(self._chosen, most))[::every])
+        losses = await self._losses(self._wanted(_loss_points(self._chosen, most))[::every])
         began = await self._quiet([*golden_runs, *deaths, *losses])
         goldens = {scenario.name: await self._golden(golden_runs, scenario, began) for scenario in self._chosen}
         verdicts = [await self._verdict(run, goldens[run.scenario.name], began) for run in [*deaths, *losses]]
@@ -97,6 +126,9 @@ class CrashSweep:
             complaints=self._lab.manager.complaints(),
             start_seconds=self._lab.manager.start_seconds,
         )
+
+    def _wanted(self, points: list[tuple[Scenario, Point]]) -> list[tuple[Scenario, Point]]:
+        return [one for one in points if not self._points or any(words in str(one[1]) for words in self._points)]
 
     async def _undisturbed(self) -> list[Run]:
         line(f"undisturbed: {len(self._chosen)} stories, {GOLDEN_RUNS} times each")
@@ -117,36 +149,74 @@ class CrashSweep:
     async def _deaths(self, points: Sequence[tuple[Scenario, Point]]) -> list[Run]:
         runs = await self._prepared(points)
         line(f"deaths: {len(runs)} points, one after the other")
-        begin = time.monotonic()
-        for number, run in enumerate(runs, start=1):
-            await self._die_once(run)
-            if run.trouble or number % 10 == 0 or number == len(runs):
-                each = (time.monotonic() - begin) / number
-                line(
-                    f"  {number} of {len(runs)}, {each:.1f} s each{', stuck: ' if run.trouble else ''}{'; '.join(run.trouble)}"
-                )
+        progress = Progress(len(runs))
+        going: set[asyncio.Task[None]] = set()
+        for run in runs:
+            if len(going) >= AT_A_TIME:
+                await self._revive_until(asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED))
+                going = {one for one in going if not one.done()}
+            playing = asyncio.create_task(self._play(run))
+            playing.add_done_callback(lambda _, run=run: progress.done(run))  # type: ignore[misc]
+            going.add(playing)
+            await self._die_once(run, playing)
+        await self._revive_until(asyncio.gather(*going))
+        await self._late_deaths(runs)
         return runs
 
-    async def _die_once(self, run: Run) -> None:
-        sprung = self._lab.api_proxy.sprung
-        sprung.clear()
-        playing = asyncio.create_task(self._play(run))
-        falling = asyncio.create_task(sprung.wait())
-        await asyncio.wait({playing, falling}, return_when=asyncio.FIRST_COMPLETED)
-        if not sprung.is_set():
-            # Some reports come a moment after the end; one that does not come is none of the next story's business.
-            await asyncio.wait({falling}, timeout=AT_REST_SECONDS)
+    async def _die_once(self, run: Run, playing: asyncio.Task[None]) -> None:
+        """Come back when the operator has died at the run's point and lives again, or when the run is over without."""
+
+        async def fell() -> None:
+            while run.trap is None or not run.trap.carried_out:
+                await asyncio.sleep(_LOOK_SECONDS)
+
+        falling = asyncio.create_task(fell())
+        await self._revive_until(asyncio.wait({playing, falling}, return_when=asyncio.FIRST_COMPLETED))
         falling.cancel()
-        if run.trap and not run.trap.sprung:
+        await self._revive()
+
+    async def _late_deaths(self, runs: Sequence[Run]) -> None:
+        """Some reports come a while after the end: wait for those whose points are still ahead, then for no more of them."""
+
+        def ahead() -> list[Run]:
+            return [run for run in runs if run.trap and not run.trap.sprung]
+
+        async def fell() -> None:
+            until = time.monotonic() + (AT_REST_SECONDS if self._quick else BOOKS_CLOSED_SECONDS)
+            while ahead() and time.monotonic() < until:
+                await asyncio.sleep(_LOOK_SECONDS)
+
+        await self._revive_until(fell())
+        for run in ahead():
+            assert run.trap is not None
             self._lab.traps.disarm(run.trap)
-        if sprung.is_set():
-            await self._lab.manager.start()
-        await playing
+
+    async def _revive_until(self, over: Awaitable[object]) -> None:
+        """Start the operator again whenever it dies, until that is over."""
+        waiting = asyncio.ensure_future(over)
+        killed = self._lab.api_proxy.killed
+        while not waiting.done():
+            falling = asyncio.create_task(killed.wait())
+            await asyncio.wait({waiting, falling}, return_when=asyncio.FIRST_COMPLETED)
+            falling.cancel()
+            await self._revive()
+        waiting.result()
+
+    async def _revive(self) -> None:
+        """Start the operator again if it has died; it may die again while it starts."""
+        killed = self._lab.api_proxy.killed
+        while killed.is_set():
+            killed.clear()
+            try:
+                await self._lab.manager.start()
+            except RuntimeError:
+                if not killed.is_set():
+                    raise
 
     async def _losses(self, points: Sequence[tuple[Scenario, Point]]) -> list[Run]:
         line(f"losses: {len(points)} points, {AT_A_TIME} at a time")
         runs = await self._prepared(points)
-        await self._play_many(runs)
+        await self._play_many(runs, Progress(len(runs)))
         return runs
 
     async def _quiet(self, runs: Sequence[Run]) -> float:
@@ -188,12 +258,14 @@ class CrashSweep:
         await self._lab.settled([run.trial.subject for run in runs], AT_REST_SECONDS)
         return runs
 
-    async def _play_many(self, runs: Sequence[Run]) -> None:
+    async def _play_many(self, runs: Sequence[Run], progress: "Progress | None" = None) -> None:
         room = asyncio.Semaphore(AT_A_TIME)
 
         async def one(run: Run) -> None:
             async with room:
                 await self._play(run)
+            if progress:
+                progress.done(run)
 
         await asyncio.gather(*(one(run) for run in runs))
 
@@ -272,43 +344,63 @@ def _loss_points(chosen: Sequence[Scenario], most: dict[str, dict[str, int]]) ->
     return points
 
 
-async def crash_suite(names: Sequence[str], *, quick: bool) -> bool:
-    """Run it, print the table, write `result.json` into its folder below out/; True when all is well."""
+async def crash_suite(names: Sequence[str], points: Sequence[str], *, quick: bool) -> bool:
+    """Run it, print the table, keep what was found below out/faults; True when all is well."""
     chosen = [one for one in SCENARIOS if not names or one.name in names]
     begin = time.monotonic()
     async with lab("crash", "c", runners_at_a_time=RUNNERS_AT_A_TIME, settings={}) as the_lab:
-        result = await CrashSweep(the_lab, chosen, quick=quick).run()
-    report(result, the_lab, time.monotonic() - begin)
+        result = await CrashSweep(the_lab, chosen, quick=quick, points=points).run()
+    seconds = time.monotonic() - begin
+    told = report(result, seconds)
+    print(told)
+    if points:  # some points of a story are no account of it
+        print(crash_table(result.goldens, result.verdicts))
+    else:
+        _keep(result, told, seconds)
+        print(_everything_kept())
+    print(f"\ncrash sweep: {'good' if result.good else 'BAD'}")
     return result.good
 
 
-def report(result: Result, the_lab: Lab, seconds: float) -> None:
-    """Print what was found, the table last; the same as JSON into the suite's folder."""
-    for one in troubles(result.goldens, result.verdicts):
-        print(one)
-    for what in result.stray_writes:
-        print(f"written in the quiet, for no story: {what}")
-    for what in result.faults_of_the_harness:
-        print(f"the harness itself: {what}")
-    for what in result.complaints:
-        print(f"the operator's log: {what}")
+def report(result: Result, seconds: float) -> str:
+    """What was found, in words; the table is apart."""
     starts = sorted(result.start_seconds)
-    print(
-        f"\n{len(result.verdicts)} points in {seconds:.0f} s on {machine()}; "
-        f"operator starts: {len(starts)}, median {starts[len(starts) // 2]:.1f} s, slowest {starts[-1]:.1f} s"
+    return "\n".join(
+        [
+            *troubles(result.goldens, result.verdicts),
+            *(f"written in the quiet, for no story: {what}" for what in result.stray_writes),
+            *(f"the harness itself: {what}" for what in result.faults_of_the_harness),
+            *(f"the operator's log: {what}" for what in result.complaints),
+            f"{len(result.verdicts)} points in {seconds:.0f} s on {machine()}; "
+            f"operator starts: {len(starts)}, median {starts[len(starts) // 2]:.1f} s, slowest {starts[-1]:.1f} s",
+        ]
     )
-    print(crash_table(result.goldens, result.verdicts))
-    print(f"\ncrash sweep: {'good' if result.good else 'BAD'}")
-    (the_lab.folder / "result.json").write_text(
-        json.dumps(
-            {
-                "good": result.good,
-                "goldens": {name: asdict(one) for name, one in result.goldens.items()},
-                "verdicts": [asdict(one) for one in result.verdicts],
-                "strayWrites": result.stray_writes,
-                "complaints": result.complaints,
-                "startSeconds": starts,
-            },
-            indent=2,
-        )
-    )
+
+
+def _keep(result: Result, told: str, seconds: float) -> None:
+    """One file per story, in place of what was found of it before."""
+    folder = FOLDER / "crash"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, golden in result.goldens.items():
+        verdicts = [asdict(one) for one in result.verdicts if one.scenario == name]
+        kept = {"good": result.good, "golden": asdict(golden), "verdicts": verdicts, "told": told, "seconds": seconds}
+        (folder / f"{_slug(name)}.json").write_text(json.dumps(kept, indent=1))
+
+
+def _everything_kept() -> str:
+    """The table of all stories that were tried, in this run or before it; also written for people."""
+    goldens: dict[str, Golden] = {}
+    verdicts: list[Verdict] = []
+    for scenario in SCENARIOS:
+        file = FOLDER / "crash" / f"{_slug(scenario.name)}.json"
+        if file.exists():
+            kept = json.loads(file.read_text())
+            goldens[scenario.name] = Golden(**kept["golden"])
+            verdicts += [Verdict.read(one) for one in kept["verdicts"]]
+    text = "\n".join([*troubles(goldens, verdicts), crash_table(goldens, verdicts)])
+    (FOLDER / "crash.txt").write_text(text + "\n")
+    return text
+
+
+def _slug(name: str) -> str:
+    return "-".join(name.lower().replace(",", "").split())

@@ -24,8 +24,9 @@ from renderfleet_crds import kinds, meta
 from renderfleet_faults import scenarios, traffic
 from renderfleet_faults.apiproxy import ApiProxy
 from renderfleet_faults.backends import BUCKET, Backends, Standin, backends
-from renderfleet_faults.manager import SYSTEM_NAMESPACE, Manager
+from renderfleet_faults.manager import PROGRAM, SYSTEM_NAMESPACE, Manager
 from renderfleet_faults.node import Node
+from renderfleet_faults.nursery import nursery
 from renderfleet_faults.oracle import Finding, end_state
 from renderfleet_faults.plane import left_behind, plane
 from renderfleet_faults.scenarios import Trial
@@ -218,7 +219,8 @@ async def lab(
 
         api_proxy = ApiProxy(cluster.login, traps, kill)
         await stack.enter_async_context(api_proxy.serving())
-        manager = Manager(folder / "operator", api_proxy, behind, steps.url, settings)
+        cradle = await stack.enter_async_context(nursery(PROGRAM, folder))
+        manager = Manager(folder / "operator", cradle, api_proxy, behind, steps.url, settings)
         stack.push_async_callback(manager.kill)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         engine = make_engine(behind.database_url, pooled=False)

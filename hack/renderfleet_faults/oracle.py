@@ -17,7 +17,7 @@ from typing import Any
 
 from renderfleet_crds import meta
 from renderfleet_faults.traffic import TOKEN
-from renderfleet_faults.traps import Point
+from renderfleet_faults.traps import Fault, Point
 
 Body = Mapping[str, Any]
 
@@ -59,6 +59,12 @@ class Verdict:
     @property
     def good(self) -> bool:
         return not self.problems
+
+    @classmethod
+    def read(cls, kept: Mapping[str, Any]) -> "Verdict":
+        """From what `asdict` made of one."""
+        point = kept["point"]
+        return cls(**{**kept, "point": Point(**{**point, "fault": Fault(point["fault"])})})
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,8 @@ class Trap:
     subject: str
     point: Point
     sprung: bool = False
+    carried_out: bool = False
+    """Whoever was to die at it is dead."""
     hit: str | None = None
     """What the step turned out to be, for people."""
 

@@ -7,9 +7,12 @@ import pytest
 
 from renderfleet_crds.conditions import Reason
 from renderfleet_crds.contract import Charged, Stage
+from renderfleet_crds.kinds import RENDERS
+from renderfleet_crds.video_render import AvatarRef, VoiceRef
 from renderfleet_operator.decide import actions as act
 from renderfleet_operator.decide.lifecycle import decide
-from renderfleet_operator.decide.observed import Dependency, Observed, Runner, RunnerSeen, VendorLook, Wait
+from renderfleet_operator.decide.observed import Dependency, Observed, Policy, Runner, RunnerSeen, VendorLook, Wait
+from renderfleet_operator.decide.video import needs
 from renderfleet_operator.decide.view import Render
 from renderfleet_operator.times import rfc3339, seconds_of
 
@@ -106,6 +109,39 @@ def look_again(todo: list[act.Action]) -> float:
 )
 def test_what_is_done(one: Render, world: Observed, expected: list[str]) -> None:
     assert kinds(decide(one, world)) == expected
+
+
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("phase", "days"),
+    [("Succeeded", 7), ("Failed", 30), ("DeadLettered", 30), ("Cancelled", 1), ("Aborted", 1)],
+)
+def test_how_long_an_end_stays_depends_on_it_and_starts_when_it_is_archived(phase: str, days: int) -> None:
+    status = ended(phase, finishedAt=rfc3339(NOW - days * DAY))
+    younger = ended(phase, finishedAt=rfc3339(NOW - days * DAY + 60))
+
+    assert kinds(decide(render(status=status, finalizer=False), seen())) == ["DeleteRender"]
+    assert kinds(decide(render(status=younger, finalizer=False), seen())) == []
+    not_archived = seen(archived=False, policy=Policy(archive_deadline_seconds=90 * DAY))
+    assert kinds(decide(render(status=status), not_archived)) == []
+
+
+def test_references_can_form_no_cycle_and_lead_to_no_other_namespace() -> None:
+    """Only videos name other renders, and only pictures and voices, which name none; a reference is a name, no more."""
+    naming = {
+        (kind.kind, name): field.annotation
+        for kind in RENDERS
+        for name, field in kind.spec.model_fields.items()
+        if name.endswith("_ref")
+    }
+
+    assert set(naming) == {("VideoRender", "avatar_ref"), ("VideoRender", "voice_ref")}
+    made = body("VideoRender", spec={"avatarRef": {"name": "face"}, "voiceRef": {"name": "voice"}})
+    assert {kind for kind, _ in needs(Render(made)).values()} == {"AvatarRender", "VoiceJob"}
+    for part in (AvatarRef, VoiceRef):
+        assert "namespace" not in part.model_fields
 
 
 def test_a_long_stage_shows_progress_but_never_the_end_of_it() -> None:

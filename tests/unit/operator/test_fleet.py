@@ -255,6 +255,23 @@ def test_a_budget_is_reserved_at_the_start_and_settled_at_the_end() -> None:
     assert [key.name for key in fleet.run_pass()[0]] == ["r1"]
 
 
+@pytest.mark.parametrize("end", ["Cancelled", "Failed", None])
+def test_a_budget_that_was_reserved_is_released_when_nothing_was_spent(end: str | None) -> None:
+    fleet, _ = make(monthlyBudgetMicros=100, providers=[provider(limits={"inFlight": 9, "perMinute": 600, "burst": 9})])
+    first, _ = put(fleet, "r0", cost_micros=60), put(fleet, "r1", cost_micros=60)
+    assert [key.name for key in fleet.run_pass()[0]] == ["r0"]
+    fleet.cache.put_render(body(name="r0", uid=first, status=running(cost={"estimatedMicros": 60}), version=6))
+
+    if end is None:
+        fleet.cache.remove_render(Key("AvatarRender", "rf-acme", "r0"), first)
+    else:
+        nothing = ended(end, cost={"estimatedMicros": 60, "actualMicros": 0})
+        fleet.cache.put_render(body(name="r0", uid=first, status=nothing, version=7))
+
+    assert [key.name for key in fleet.run_pass()[0]] == ["r1"]
+    assert fleet.spent("rf-acme").micros == 0
+
+
 def test_news_counts_once_per_attempt() -> None:
     fleet, _ = make()
     news = TellProvider("openai", "t1", News.THROTTLED, retry_after_seconds=30)

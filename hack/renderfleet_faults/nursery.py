@@ -68,6 +68,7 @@ class Nursery:
         """Start the program in `folder`; its output goes behind what is in `<name>.log` there."""
         assert self._child.stdin is not None
         log = folder / f"{name}.log"
+        log.touch()
         order = {"name": name, "folder": str(folder), "log": str(log), "environment": dict(environment)}
         born: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._awaited.append(born)

@@ -5,8 +5,9 @@ other: the rows by UID, the ends, the media, the namespaces' event locks, events
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import structlog
@@ -72,6 +73,11 @@ _UPSERT = text(
     + " WHERE jobs.resource_version < excluded.resource_version RETURNING uid, looks_new, phase_before"
 )
 _DELETED = text("UPDATE jobs SET deleted_at = now() WHERE uid = ANY(:uids) AND deleted_at IS NULL RETURNING uid")
+_ABSENT = text(
+    "SELECT uid FROM jobs WHERE deleted_at IS NULL AND created_at < :before AND uid <> ALL(:present)"
+    " ORDER BY uid LIMIT :limit"
+)
+_ROWS = text("SELECT * FROM jobs WHERE uid = ANY(:uids) ORDER BY uid")
 _END_COLUMNS = {"uid": "text", "run": "int", "namespace": "text", "phase": "text", "finished_at": "timestamptz"}
 _ENDS = text(
     "INSERT INTO job_ends (uid, run, namespace, phase, finished_at)"  # noqa: S608
@@ -181,6 +187,24 @@ class Mirror:
             found = await connection.execute(_ARCHIVED, {"uids": list(uids), "final": [one.value for one in FINAL]})
             return set(found.scalars())
 
+    async def close_absent(self, present: Collection[str], before: datetime) -> int:
+        """Mark all that was made before then and is not among `present` as deleted; how many these were.
+
+        For who has just listed the cluster: what was deleted while nobody watched is not told by anybody else.
+        Raises StoreUnavailable.
+        """
+        closed = 0
+        while True:
+            async with transaction(self._engine) as connection:
+                given = {"present": list(present), "before": before, "limit": _BATCH}
+                absent = list((await connection.execute(_ABSENT, given)).scalars())
+                gone = list((await connection.execute(_DELETED, {"uids": absent})).scalars())
+                rows = [dict(row) for row in (await connection.execute(_ROWS, {"uids": gone})).mappings()]
+                await _tell(connection, [_deletion(row) for row in rows])
+            closed += len(gone)
+            if len(absent) < _BATCH:
+                return closed
+
     async def _record_or_split(self, batch: list[RenderSeen]) -> set[str]:
         try:
             async with transaction(self._engine) as connection:
@@ -209,14 +233,8 @@ async def record(connection: AsyncConnection, batch: Sequence[RenderSeen]) -> se
         for row in changed
         if row["uid"] in ended or written[row["uid"]].looks_new
     ]
-    events += [
-        {"namespace": rows[uid]["namespace"], "uid": uid, "type": "deleted", "data": snapshot(rows[uid])}
-        for uid in gone
-    ]
-    if events:
-        await connection.execute(_LOCK_EVENTS, {"namespaces": list({one["namespace"] for one in events})})
-        placed = [{**one, "place": place} for place, one in enumerate(events)]
-        await connection.execute(_EVENTS, {"rows": to_json(placed)})
+    events += [_deletion(rows[uid]) for uid in gone]
+    await _number(connection, events)
     news = [
         _news(row)
         for row in changed
@@ -224,10 +242,33 @@ async def record(connection: AsyncConnection, batch: Sequence[RenderSeen]) -> se
     ]
     if news:
         await connection.execute(_OUTBOX, {"rows": to_json(news)})
+    await _wake(connection, events)
+    return set(rows)
+
+
+def _deletion(row: Document) -> Document:
+    """The event that says that a row's custom resource is gone."""
+    return {"namespace": row["namespace"], "uid": row["uid"], "type": "deleted", "data": snapshot(row)}
+
+
+async def _tell(connection: AsyncConnection, events: Sequence[Document]) -> None:
+    await _number(connection, events)
+    await _wake(connection, events)
+
+
+async def _number(connection: AsyncConnection, events: Sequence[Document]) -> None:
+    """Write events in their order, after whatever their namespaces have told before."""
+    if events:
+        await connection.execute(_LOCK_EVENTS, {"namespaces": list({one["namespace"] for one in events})})
+        placed = [{**one, "place": place} for place, one in enumerate(events)]
+        await connection.execute(_EVENTS, {"rows": to_json(placed)})
+
+
+async def _wake(connection: AsyncConnection, events: Sequence[Document]) -> None:
+    """Wake whoever listens, once the transaction is committed."""
     if events:
         payloads = sorted({f"{one['namespace']}/{one['uid']}" for one in events})
         await connection.execute(_WAKE, {"channel": CHANNEL, "payloads": payloads})
-    return set(rows)
 
 
 async def _write_ends(connection: AsyncConnection, final: list[Document]) -> set[str]:

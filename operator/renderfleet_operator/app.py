@@ -274,6 +274,8 @@ class Operator:
                 await asyncio.sleep(pause)
                 pause = min(5.0, pause * 2)
         self.fleet.ready()
+        versions = (self.cache.version(key) for key in self.cache.render_keys())
+        self.archive.compare({known[0] for known in versions if known is not None})
         self.is_listed = True
         self.queue.put(PLACES, after=1.0)
         log.info("ready", renders=len(self.cache), tenants=len(self.cache.tenants), providers=len(self.cache.providers))

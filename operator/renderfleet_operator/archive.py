@@ -1,12 +1,14 @@
 """Carry every change of a render into PostgreSQL, off the hot path, and know which ends are safely there.
 
 Changes of one render between two writes are one change. PostgreSQL away: they wait here, newest only, and finalizers
-hold; nothing is lost, because the renders themselves still say it.
+hold; nothing is lost, because the renders themselves still say it. What was deleted while no operator watched is closed in
+the archive after the first listing.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -24,6 +26,8 @@ BATCH = 200
 PAUSE_SECONDS = 1.0
 """Changes are gathered for this long: a transaction costs the same for one row as for a hundred."""
 LONGEST_PAUSE_SECONDS = 15.0
+YOUNG = timedelta(minutes=5)
+"""A row that is no older may be of a render that a listing could not show yet: clocks differ."""
 
 
 @dataclass(slots=True)
@@ -37,6 +41,8 @@ class Archive:
     _waiting: dict[str, tuple[RenderSeen, float]] = field(default_factory=dict)
     _ends: dict[str, tuple[int, bool]] = field(default_factory=dict)
     """The run whose end is stored, and whether its deletion is, of finished renders that our finalizer still holds."""
+    _listed: tuple[Collection[str], datetime] | None = None
+    """UIDs that the first listing showed, until they were compared with the archive, and how old a row must be for it."""
     _something: asyncio.Event = field(default_factory=asyncio.Event)
     failures: int = 0
 
@@ -53,6 +59,11 @@ class Archive:
         known = self._waiting.get(uid)
         since = known[1] if known else self.clock.monotonic()
         self._waiting[uid] = (RenderSeen(body, deleted or bool(known and known[0].deleted)), since)
+        self._something.set()
+
+    def compare(self, uids: Collection[str]) -> None:
+        """Have all others marked as deleted, soon: a listing showed these, and they are all that there are."""
+        self._listed = (uids, datetime.fromtimestamp(self.clock.now(), UTC) - YOUNG)
         self._something.set()
 
     def has_end(self, render: Render) -> bool:
@@ -77,10 +88,11 @@ class Archive:
         pause = PAUSE_SECONDS
         while True:
             self._something.clear()
-            if not self._waiting:
+            if not self._waiting and self._listed is None:
                 await self._something.wait()
             try:
                 await self.flush()
+                await self._close_absent()
                 pause = PAUSE_SECONDS
                 self.failures = 0
             except StoreUnavailable as away:
@@ -99,6 +111,13 @@ class Archive:
                     del self._waiting[uid]
                 if uid in stored:
                     self._note(entry[0])
+
+    async def _close_absent(self) -> None:
+        if self._listed is None:
+            return
+        if closed := await self.mirror.close_absent(*self._listed):
+            log.info("renders were deleted while nobody watched", count=closed)
+        self._listed = None
 
     def _note(self, seen: RenderSeen) -> None:
         render = Render(seen.body)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -130,6 +131,29 @@ async def test_a_deleted_object_keeps_its_row(engine: AsyncEngine, mirror: Mirro
     [row] = await rows(engine, jobs)
     assert row["deleted_at"] is not None
     assert [event["type"] for event in await rows(engine, job_events, job_events.c.seq)] == ["end", "deleted"]
+
+
+async def test_what_was_deleted_while_nobody_watched_is_marked_after_the_next_listing(
+    engine: AsyncEngine, mirror: Mirror
+) -> None:
+    there, gone, young = (render(uid=letter * 32, status=ended()) for letter in "abc")
+    young["metadata"]["creationTimestamp"] = "2100-01-01T00:00:00Z"
+    await mirror.record(seen(there, gone, young))
+    before = datetime(2099, 1, 1, tzinfo=UTC)
+
+    assert await mirror.close_absent({"a" * 32}, before) == 1
+    assert await mirror.close_absent({"a" * 32}, before) == 0
+
+    found = {row["uid"][0]: row["deleted_at"] is not None for row in await rows(engine, jobs)}
+    assert found == {"a": False, "b": True, "c": False}
+    told = await rows(engine, job_events, job_events.c.seq)
+    assert [event["uid"][0] for event in told if event["type"] == "deleted"] == ["b"]
+
+
+async def test_a_listing_that_shows_nothing_marks_everything(engine: AsyncEngine, mirror: Mirror) -> None:
+    await mirror.record(seen(render(uid="a" * 32, status={"phase": "Running"})))
+
+    assert await mirror.close_absent(set(), datetime(2099, 1, 1, tzinfo=UTC)) == 1
 
 
 async def test_text_that_postgres_cannot_hold_is_stored_all_the_same(engine: AsyncEngine, mirror: Mirror) -> None:

@@ -1,14 +1,20 @@
 """What is safely in the archive, and what is not yet."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
+from renderfleet_operator import archive as archiving
 from renderfleet_operator.archive import Archive
 from renderfleet_operator.cache import Key
 from renderfleet_operator.decide.view import Render
+from renderfleet_store.engine import StoreUnavailable
 from renderfleet_store.mirror import RenderSeen
 
-from .builders import body, ended, running
+from .builders import NOW, body, ended, running
 from .test_fleet import Clock
 
 
@@ -17,10 +23,20 @@ class Mirror:
 
     def __init__(self) -> None:
         self.rows: dict[str, RenderSeen] = {}
+        self.compared: list[tuple[set[str], datetime]] = []
+        self.is_away = False
 
     async def record(self, seen: Sequence[RenderSeen]) -> set[str]:
+        if self.is_away:
+            raise StoreUnavailable("away")
         self.rows |= {one.body["metadata"]["uid"]: one for one in seen}
         return {one.body["metadata"]["uid"] for one in seen}
+
+    async def close_absent(self, present: Collection[str], before: datetime) -> int:
+        if self.is_away:
+            raise StoreUnavailable("away")
+        self.compared.append((set(present), before))
+        return 1
 
 
 def make() -> tuple[Archive, Mirror, list[Key]]:
@@ -63,3 +79,25 @@ async def test_what_is_being_deleted_but_still_runs_is_not_gone_yet() -> None:
     await archive.flush()
 
     assert [one.deleted for one in mirror.rows.values()] == [False]
+
+
+async def test_what_the_first_listing_did_not_show_is_closed_once_also_when_postgresql_was_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(archiving, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(archiving, "LONGEST_PAUSE_SECONDS", 0.0)
+    archive, mirror, _ = make()
+    mirror.is_away = True
+    archive.compare({"u1"})
+    running_ = asyncio.create_task(archive.run())
+    while not archive.failures:
+        await asyncio.sleep(0)
+    mirror.is_away = False
+    while not mirror.compared:
+        await asyncio.sleep(0)
+    archive.offer(body(status=ended()))
+    while not mirror.rows:
+        await asyncio.sleep(0)
+    running_.cancel()
+
+    assert mirror.compared == [({"u1"}, datetime.fromtimestamp(NOW - 300, UTC))]

@@ -22,6 +22,8 @@ CPU_LIMIT_SECONDS = 120
 FILE_LIMIT_BYTES = 1 << 30
 TOOL_SECONDS = 150.0
 TOOL_OUTPUT_LIMIT_BYTES = 1 << 20
+JOINT_SECONDS = 0.02
+"""How long one part of a speech fades into the next: too short to be heard, long enough for the lowest voice."""
 SILENT_BELOW_DB = -60.0
 """Peak of a recording that nobody would hear."""
 
@@ -163,17 +165,20 @@ async def listen(file: Path, kind: Kind, deadline: Deadline) -> Heard:
 async def join_audio(
     parts: list[Path], kind: Kind, target: Path, deadline: Deadline, *, bit_rate_kbit: int, sample_rate_hz: int
 ) -> None:
-    """Recordings one after the other as one MP3. Raises NotMedia.
+    """Two or more recordings, one after the other, as one MP3. Raises NotMedia.
 
-    They are decoded and encoded again: MP3 frames lean on their neighbours, so files glued together click.
+    They are decoded and encoded again: MP3 frames lean on their neighbours, so files glued together click. So does a wave
+    that ends in its middle where the next one begins elsewhere: each part fades into the next for a moment.
     """
     sources = [argument for part in parts for argument in _source(part, kind)]
-    chain = "".join(f"[{index}:a:0]" for index in range(len(parts))) + f"concat=n={len(parts)}:v=0:a=1[joined]"
+    fade = f"acrossfade=d={JOINT_SECONDS}:c1=tri:c2=tri"
+    joints = [f"[joined{index - 1}][{index}:a:0]{fade}[joined{index}]" for index in range(1, len(parts))]
+    chain = ";".join(joints).replace("[joined0]", "[0:a:0]")
     output = await run_tool(
         "ffmpeg",
         *("-hide_banner", "-nostdin", "-v", "error", "-y"),
         *sources,
-        *("-filter_complex", chain, "-map", "[joined]", "-ar", str(sample_rate_hz), "-ac", "1"),
+        *("-filter_complex", chain, "-map", f"[joined{len(parts) - 1}]", "-ar", str(sample_rate_hz), "-ac", "1"),
         *("-c:a", "libmp3lame", "-b:a", f"{bit_rate_kbit}k", "-map_metadata", "-1", "-fflags", "+bitexact"),
         *("-f", "mp3", f"file:{target}"),
         deadline=deadline,

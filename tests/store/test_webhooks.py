@@ -130,17 +130,42 @@ async def test_gone_means_gone(engine: AsyncEngine, mirror: Mirror, hook: Receiv
     assert len(hook.got) == 1
 
 
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("http://127.0.0.1:{port}/hook", "scheme_refused"),
+        ("https://127.0.0.1:{port}/hook", "address_not_public"),
+        ("https://localhost:{port}/hook", "address_not_public"),
+        ("https://[::ffff:127.0.0.1]:{port}/hook", "address_not_public"),
+        ("https://2130706433:{port}/hook", "bad_host"),
+        ("https://user@127.0.0.1:{port}/hook", "userinfo_refused"),
+        ("https://127.0.0.1:1/hook", "port_refused"),
+        pytest.param("https://hooks.example.test:{port}/hook", "address_not_public", id="a name that leads inside now"),
+    ],
+)
 async def test_a_receiver_inside_our_network_is_not_reached(
-    engine: AsyncEngine, mirror: Mirror, hook: Receiver
+    engine: AsyncEngine, mirror: Mirror, hook: Receiver, url: str, error: str
 ) -> None:
-    await add_endpoint(engine, hook)
-    await mirror.record(seen(ended()))
+    connections = 0
 
-    await Courier(engine, SAFE, GuardedClient()).deliver_due()
+    async def seen_by_it(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.close()
 
-    assert hook.got == []
+    async def leads_inside(_host: str, _port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    server = await asyncio.start_server(seen_by_it, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        await add_endpoint(engine, hook, url=url.format(port=port))
+        await mirror.record(seen(ended()))
+        await Courier(engine, SAFE, GuardedClient(port=port, resolver=leads_inside)).deliver_due()
+
+    assert connections == 0
     [row] = await rows(engine, deliveries)
-    assert row["log"][0]["error"] == "scheme_refused"
+    assert row["log"][0]["error"] == error
 
 
 async def test_both_secrets_sign_after_a_rotation(engine: AsyncEngine, mirror: Mirror, hook: Receiver) -> None:

@@ -121,6 +121,8 @@ RENDER_PROVIDER: Final = ResourceKind(
         Column("InFlight", ".status.inFlight", "integer"),
         Column("Waiting", ".status.waiting", "integer"),
         Column("Tokens", ".status.tokens", "integer"),
+        Column("Credits", ".status.creditsRemaining", "integer", priority=1),
+        Column("Warning", ".status.warning", priority=1),
         Column("LastError", ".status.lastError", priority=1),
         Column("Age", ".metadata.creationTimestamp", "date"),
     ),

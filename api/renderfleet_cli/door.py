@@ -9,14 +9,16 @@ none of these                                     an error that names both
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from renderfleet_crds.phases import Phase
+
 from . import profiles
-from .errors import Misused, NotThere
+from .errors import Failed, Misused, NotThere
 from .views import Named, Provider, Render, Surroundings, Tenant, parse_names
 
 Via = Literal["rest", "cluster"]
@@ -168,6 +170,17 @@ def find_each(door: Door, words: Sequence[str]) -> list[Render]:
             raise Misused(f"{word} may mean {choices}", "say which, in that form")
         out += found
     return out
+
+
+def judge(renders: Iterable[Render], *, wanted: frozenset[Phase] = frozenset({Phase.SUCCEEDED})) -> None:
+    """Raises Failed, telling of each render that did not end as it should."""
+    ended = list(renders)
+    bad = [one for one in ended if one.phase not in wanted]
+    if not bad:
+        return
+    said = "; ".join(f"{one.short_ref} ended as {one.phase}: {one.message or one.reason or 'deleted'}" for one in bad)
+    more = f" ({len(bad)} of {len(ended)})" if len(ended) > 1 else ""
+    raise Failed(said + more, f"`renderfleet why {bad[0].short_ref}` says what would help")
 
 
 def _parsed(words: Sequence[str]) -> list[Named]:

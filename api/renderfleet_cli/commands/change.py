@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from renderfleet_cli.door import Door, Target, Wanted, find_each, opened
+from renderfleet_cli.door import Door, Target, Wanted, find_each, judge, opened
 from renderfleet_cli.errors import CliError, Failed, Misused
 from renderfleet_cli.tables import renders_table
 from renderfleet_cli.views import Render
@@ -13,7 +13,7 @@ from renderfleet_cli.words import money, plural, utc_now
 from renderfleet_crds.phases import Phase
 
 from .show import kind_of
-from .watch import follow, judge
+from .watch import follow
 
 if TYPE_CHECKING:
     from renderfleet_cli.rest import RestDoor

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from renderfleet_cli.door import Door, Target, Wish, opened
+from renderfleet_cli.door import Door, Target, Wish, judge, opened
 from renderfleet_cli.errors import Failed, Misused, NotThere
 from renderfleet_cli.options import with_target
 from renderfleet_cli.output import Form, print_renders
@@ -17,7 +17,7 @@ from renderfleet_cli.spec_flags import Flag, flags_of, spec_from
 from renderfleet_cli.views import Render
 from renderfleet_crds.kinds import AVATAR_RENDER, VIDEO_RENDER, VOICE_JOB, ResourceKind
 
-from .watch import follow, judge
+from .watch import follow
 
 _KINDS = {"avatar": AVATAR_RENDER, "voice": VOICE_JOB, "video": VIDEO_RENDER}
 _SAVED_AVATAR = Flag("avatar_id", ("avatarId",), str, "A saved avatar; over REST only. Without any, the preferred one.")

@@ -1,13 +1,12 @@
 """`watch`, and the waiting of `submit`, `retry` and `cancel`: bars in a terminal, a line for each change elsewhere."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Protocol, TextIO
 
-from renderfleet_cli.door import Door, Target, Wanted, find_all, opened
-from renderfleet_cli.errors import Failed
+from renderfleet_cli.door import Door, Target, Wanted, find_all, judge, opened
 from renderfleet_cli.tables import phase_word
 from renderfleet_cli.views import Render
 from renderfleet_cli.words import clock
@@ -39,17 +38,6 @@ def follow(door: Door, renders: Sequence[Render], timeout_seconds: float | None,
             last[render.id] = render
             screen.show(render)
     return list(last.values())
-
-
-def judge(renders: Iterable[Render], *, wanted: frozenset[Phase] = frozenset({Phase.SUCCEEDED})) -> None:
-    """Raises Failed, telling of each render that did not end as it should."""
-    ended = list(renders)
-    bad = [one for one in ended if one.phase not in wanted]
-    if not bad:
-        return
-    said = "; ".join(f"{one.short_ref} ended as {one.phase}: {one.message or one.reason or 'deleted'}" for one in bad)
-    more = f" ({len(bad)} of {len(ended)})" if len(ended) > 1 else ""
-    raise Failed(said + more, f"`renderfleet why {bad[0].short_ref}` says what would help")
 
 
 class _Screen(Protocol):

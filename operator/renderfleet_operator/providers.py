@@ -140,6 +140,8 @@ class Providers:
             async with asyncio.timeout(HEALTH_ANSWER_SECONDS):
                 self._take_in(account, await self.desk.probe(name))
         except (VendorError, CredentialsMissing, NotYet, TimeoutError) as failed:
+            if isinstance(failed, VendorError) and failed.category is ErrorCategory.MONEY:
+                account.credits_remaining = 0
             log.info("a provider's account was not seen", provider=name, error=str(failed)[:200])
         return True
 

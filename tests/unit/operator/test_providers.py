@@ -11,7 +11,7 @@ from renderfleet_operator.cache import Cache, Key
 from renderfleet_operator.decide.observed import VendorLook
 from renderfleet_operator.providers import HEALTH_SECONDS, Providers
 from renderfleet_operator.vendors import VendorDesk, VendorWatch
-from renderfleet_providers.errors import KeyRefused, VendorDown
+from renderfleet_providers.errors import KeyRefused, OutOfCredit, VendorDown
 from renderfleet_providers.ports import Balance, Health, JobState, VendorJobSeen, VideoOrder, VideoSources
 
 from .builders import NOW, body, waiting
@@ -144,6 +144,16 @@ async def test_an_account_that_does_not_answer_is_not_held_for_that(failure: Exc
 
     assert status["held"] is False
     assert "creditsRemaining" not in status
+
+
+async def test_an_empty_account_is_told_as_empty() -> None:
+    office = Office(Line(Health(credits_remaining=3)))
+    await office.after(0)
+
+    office.line.health = OutOfCredit("InsufficientCreditsError", "no credits left")
+    status = await office.after(HEALTH_SECONDS)
+
+    assert status["creditsRemaining"] == 0
 
 
 @pytest.mark.parametrize(

@@ -178,18 +178,19 @@ class CrashSweep:
     async def _late_deaths(self, runs: Sequence[Run]) -> None:
         """Some reports come a while after the end: wait for those whose points are still ahead, then for no more of them."""
 
-        def ahead() -> list[Run]:
-            return [run for run in runs if run.trap and not run.trap.sprung]
+        traps = [run.trap for run in runs if run.trap]
 
         async def fell() -> None:
             until = time.monotonic() + (AT_REST_SECONDS if self._quick else BOOKS_CLOSED_SECONDS)
-            while ahead() and time.monotonic() < until:
+            while not all(trap.carried_out for trap in traps):
+                is_falling = any(trap.sprung and not trap.carried_out for trap in traps)
+                if time.monotonic() > until and not is_falling:
+                    break
                 await asyncio.sleep(_LOOK_SECONDS)
 
         await self._revive_until(fell())
-        for run in ahead():
-            assert run.trap is not None
-            self._lab.traps.disarm(run.trap)
+        for trap in traps:
+            self._lab.traps.disarm(trap)
 
     async def _revive_until(self, over: Awaitable[object]) -> None:
         """Start the operator again whenever it dies, until that is over."""

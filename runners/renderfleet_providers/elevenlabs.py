@@ -18,6 +18,7 @@ Option: `maxCharacters`, to split texts earlier than the model asks for.
 """
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -148,13 +149,7 @@ class ElevenLabs:
                 await asyncio.sleep(wait)
 
     async def _call(self, order: SpeechOrder, text: str, chained: list[str]) -> Speech:
-        settings = {
-            "stability": order.stability,
-            "similarity_boost": order.similarity_boost,
-            "style": order.style,
-            "speed": order.speed,
-        }
-        settings = {name: value for name, value in settings.items() if value is not None}
+        settings = _voice_settings(order)
         body: dict[str, Any] = {"text": text, "model_id": order.model_id}
         optional: dict[str, Any] = {
             "language_code": order.language_code,
@@ -278,6 +273,17 @@ class ElevenLabs:
         return response
 
 
+def _voice_settings(order: SpeechOrder) -> dict[str, float]:
+    """Those that are asked for, under the vendor's names."""
+    settings = {
+        "stability": order.stability,
+        "similarity_boost": order.similarity_boost,
+        "style": order.style,
+        "speed": order.speed,
+    }
+    return {name: value for name, value in settings.items() if value is not None}
+
+
 def _is_this_speech(item: Mapping[str, Any], order: SpeechOrder, text: str, since: datetime) -> bool:
     made_at = item.get("date_unix")
     return (
@@ -286,8 +292,18 @@ def _is_this_speech(item: Mapping[str, Any], order: SpeechOrder, text: str, sinc
         and item.get("model_id") in (order.model_id, None)
         and isinstance(made_at, int | float)
         and made_at >= (since - CLOCKS_MAY_DIFFER).timestamp()
+        and _was_spoken_so(item.get("settings"), order)
         and isinstance(item.get("history_item_id"), str)
         and re.fullmatch(r"[A-Za-z0-9_-]+", item["history_item_id"]) is not None
+    )
+
+
+def _was_spoken_so(settings: object, order: SpeechOrder) -> bool:
+    """Whether nothing that is known of a speech's manner differs from what was asked for."""
+    known = settings if isinstance(settings, dict) else {}
+    return all(
+        not isinstance(known.get(name), int | float) or math.isclose(known[name], value, abs_tol=1e-3)
+        for name, value in _voice_settings(order).items()
     )
 
 

@@ -4,6 +4,8 @@ The last tests of each vendor hold that no row of the stand-in is left out here.
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx2
@@ -350,6 +352,16 @@ async def test_a_lost_speech_is_found_in_the_history(
     assert len(spoken.parts[0]) > 1000
     assert answered.count == 1
     assert len(standin.billed("elevenlabs")) == 1
+
+
+async def test_a_speech_that_was_spoken_in_another_manner_is_not_taken_for_ours(
+    elevenlabs: ElevenLabs, answered: Answered
+) -> None:
+    calm, lively = replace(speech(), stability=0.9), replace(speech(), stability=0.1)
+    before = datetime.now(UTC)
+    await elevenlabs.speak(calm, answered)
+    assert await elevenlabs.find_speech(lively, before) is None
+    assert await elevenlabs.find_speech(calm, before) is not None
 
 
 @pytest.mark.parametrize("fault", NEVER_SPOKEN)

@@ -265,7 +265,8 @@ def _pool_gauges(fleet: Fleet, now: float, pool_of: Callable[[Stage], str]) -> I
     oldest = GaugeMetricFamily(
         "renderfleet_pool_waiting_oldest_seconds", "How long the longest-waiting of them waits.", labels=["pool"]
     )
-    counts: Tally[str] = Tally()
+    # A pool that nobody waits for is told, too: a scaler takes a metric that is not there for a failure.
+    counts = Tally({pool_of(stage): 0 for stage in DEFAULT_POOLS})
     since: dict[str, float] = {}
     for stage, (count, begun) in fleet.waiting_by_stage().items():
         pool = pool_of(stage)
@@ -273,7 +274,7 @@ def _pool_gauges(fleet: Fleet, now: float, pool_of: Callable[[Stage], str]) -> I
         since[pool] = min(begun, since.get(pool, now))
     for pool, count in sorted(counts.items()):
         depth.add_metric([pool], count)
-        oldest.add_metric([pool], max(0.0, now - since[pool]))
+        oldest.add_metric([pool], max(0.0, now - since.get(pool, now)))
     yield depth
     yield oldest
 

@@ -90,10 +90,18 @@ def test_a_pools_queue_is_counted_by_what_its_renders_need_next() -> None:
     # The vendor is done with it: only a pod is needed to fetch the result.
     fleet.ask(Key("VideoRender", "rf-acme", "video"), "v", AskAdmission(1001, NOW - 7, 0, ()))
     metrics = Metrics(fleet, clock)
-    metrics.gauges.pool_of = {Stage.GENERATE: "gpu", Stage.FINALIZE: "cpu"}.__getitem__
+    metrics.gauges.pool_of = lambda stage: "gpu" if stage is Stage.GENERATE else "cpu"
 
     assert samples(metrics, "renderfleet_pool_waiting") == {("gpu",): 2, ("cpu",): 1}
     assert samples(metrics, "renderfleet_pool_waiting_oldest_seconds") == {("gpu",): 30, ("cpu",): 7}
+
+
+def test_a_pool_nobody_waits_for_is_told_as_zero() -> None:
+    # What scales by this metric takes its absence for a failure.
+    metrics = Metrics(*make())
+
+    assert samples(metrics, "renderfleet_pool_waiting") == {("image-gen",): 0, ("postprocess",): 0, ("video-gen",): 0}
+    assert set(samples(metrics, "renderfleet_pool_waiting_oldest_seconds").values()) == {0}
 
 
 @pytest.mark.parametrize(

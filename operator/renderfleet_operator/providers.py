@@ -13,7 +13,7 @@ import structlog
 from renderfleet_client.cluster import Cluster
 from renderfleet_client.errors import NotFound
 from renderfleet_client.resources import Resource
-from renderfleet_crds.conditions import ConditionType, Reason, set_condition
+from renderfleet_crds.conditions import Reason
 from renderfleet_crds.contract import ErrorCategory
 from renderfleet_crds.kinds import RENDER_PROVIDER
 from renderfleet_providers.errors import VendorError
@@ -22,11 +22,11 @@ from renderfleet_providers.ports import Health
 from .accounts import Account
 from .cache import Cache
 from .clock import Clock
+from .decide.report import readiness
 from .errors import CredentialsMissing, NotYet
 from .execute import merge_patch
 from .fleet import Fleet
 from .secrets import VendorKeys
-from .times import whole_seconds
 from .vendors import VendorDesk
 
 log = structlog.get_logger(__name__)
@@ -186,22 +186,10 @@ class Providers:
         now = self.clock.now()
         new = account.status(now, self.fleet.waiting_for(account.name))
         ready, reason, message = _verdict(account)
-        conditions = list(old.get("conditions") or ())
-        for kind, word in (
-            (ConditionType.READY, ready),
-            (ConditionType.RECONCILING, False),
-            (ConditionType.STALLED, not ready and reason is not Reason.CIRCUIT_OPEN),
-        ):
-            conditions = set_condition(
-                conditions,
-                kind,
-                word,
-                reason,
-                message=message,
-                generation=account.generation,
-                now=whole_seconds(now),
-            )
-        new["conditions"] = conditions
+        stalled = not ready and reason is not Reason.CIRCUIT_OPEN
+        new["conditions"] = readiness(
+            old, account.generation, now, ready=ready, stalled=stalled, reason=reason, message=message
+        )
         return new
 
 

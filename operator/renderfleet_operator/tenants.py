@@ -21,16 +21,16 @@ from renderfleet_client.resources import (
     Resource,
 )
 from renderfleet_crds import meta
-from renderfleet_crds.conditions import ConditionType, Reason, set_condition
+from renderfleet_crds.conditions import Reason
 from renderfleet_crds.kinds import RENDER_TENANT
 
 from .cache import Cache
 from .children import tenant as children
 from .clock import Clock
+from .decide.report import readiness
 from .errors import NotYet
 from .execute import QUOTA_NOT_READY_PAUSE_SECONDS, merge_patch
 from .fleet import Fleet
-from .times import whole_seconds
 
 log = structlog.get_logger(__name__)
 
@@ -140,17 +140,15 @@ class Tenants:
         about = tenant["metadata"]
         old = tenant.get("status") or {}
         generation = int(about.get("generation") or 0)
-        now = whole_seconds(self.clock.now())
-        reason = Reason.RECONCILE_FAILED if problem else Reason.READY
-        conditions = list(old.get("conditions") or ())
-        for kind, word in (
-            (ConditionType.READY, problem is None),
-            (ConditionType.RECONCILING, False),
-            (ConditionType.STALLED, problem is not None),
-        ):
-            conditions = set_condition(
-                conditions, kind, word, reason, message=problem or "", generation=generation, now=now
-            )
+        conditions = readiness(
+            old,
+            generation,
+            self.clock.now(),
+            ready=problem is None,
+            stalled=problem is not None,
+            reason=Reason.RECONCILE_FAILED if problem else Reason.READY,
+            message=problem or "",
+        )
         status = {
             **old,
             "observedGeneration": generation,

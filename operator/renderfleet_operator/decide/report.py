@@ -17,7 +17,7 @@ All others keep the reason they moved with, so that `kubectl describe` shows whe
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from renderfleet_crds.conditions import ConditionType, Reason
+from renderfleet_crds.conditions import ConditionType, Reason, set_condition
 from renderfleet_crds.phases import Phase
 from renderfleet_operator.times import whole_seconds
 
@@ -115,3 +115,18 @@ def _conditions(
 def _is_wait(kind: ConditionType, words: Mapping[ConditionType, Word]) -> bool:
     """What is not admitted while it stands in the queue is so for the reason that it waits for."""
     return kind is type_.ADMITTED and words.get(type_.QUEUED) == "True"
+
+
+def readiness(
+    status: Body, generation: int, now: float, *, ready: bool, stalled: bool, reason: Reason, message: str
+) -> list[Body]:
+    """All conditions of a tenant or a provider, of which only those that tell the present carry its reason."""
+    conditions = list(status.get("conditions") or ())
+    stamp = whole_seconds(now)
+    for kind, word, why, words in (
+        (type_.READY, ready, reason, message),
+        (type_.RECONCILING, False, Reason.ACCEPTED, ""),
+        (type_.STALLED, stalled, reason if stalled else Reason.NOT_STALLED, message if stalled else ""),
+    ):
+        conditions = set_condition(conditions, kind, word, why, message=words, generation=generation, now=stamp)
+    return conditions

@@ -7,7 +7,7 @@ import pytest
 from renderfleet_crds.conditions import Reason
 from renderfleet_crds.phases import FINAL, Phase
 from renderfleet_crds.render import RenderStatus
-from renderfleet_operator.decide.report import report
+from renderfleet_operator.decide.report import readiness, report
 from renderfleet_operator.decide.view import Render
 from renderfleet_operator.times import whole_seconds
 
@@ -157,6 +157,24 @@ DONE = (Phase.SUCCEEDED, Reason.MEDIA_READY, "2 files are stored")
 )
 def test_conditions_tell_a_story(steps: list[tuple[Phase, Reason, str]], expected: dict[str, str]) -> None:
     assert story(*steps) == expected
+
+
+@pytest.mark.parametrize(
+    ("ready", "stalled", "expected"),
+    [
+        (True, False, ["Ready True Ready well", "Reconciling False Accepted", "Stalled False NotStalled"]),
+        (False, True, ["Ready False Ready well", "Reconciling False Accepted", "Stalled True Ready well"]),
+    ],
+)
+def test_a_provider_or_tenant_says_why_where_it_matters(ready: bool, stalled: bool, expected: list[str]) -> None:
+    made = readiness({}, 1, NOW, ready=ready, stalled=stalled, reason=Reason.READY, message="well")
+
+    told = [f"{one['type']} {one['status']} {one['reason']} {one['message']}".strip() for one in made]
+    assert told == expected
+    assert (
+        readiness({"conditions": made}, 1, NOW + 9, ready=ready, stalled=stalled, reason=Reason.READY, message="well")
+        == made
+    )
 
 
 def test_a_story_ends_the_same_however_it_began() -> None:

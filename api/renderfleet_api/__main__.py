@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         storage = StorageSettings()
     except ValidationError as missing:
         for one in missing.errors():
-            print(f"RENDERFLEET_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}", file=sys.stderr)
+            print(f"{'_'.join(('renderfleet', *map(str, one['loc']))).upper()}: {one['msg']}", file=sys.stderr)
         return 2
     log_json(settings.log_level)
     app = create_app(settings, storage)

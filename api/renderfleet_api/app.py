@@ -18,14 +18,19 @@ from renderfleet_store.media import MediaStore, StorageSettings
 from renderfleet_store.mirror import Mirror
 
 from . import problems
+from .conditional import Unchanged, answer_unchanged
 from .janitor import keep_clean
 from .keys import KeyRing
 from .limits import Limits
+from .oidc import token_door
 from .pages import routes as pages
 from .parts import Parts
+from .pictures import PictureFetcher
+from .readiness import Readiness
 from .routes import admin, avatars, bulk, events, health, jobs, uploads, videos, voice, webhooks
 from .settings import ApiSettings
 from .streams import Hub
+from .tenancy import Tenancy
 from .trace import TraceMiddleware
 from .turns import Turns
 
@@ -50,8 +55,16 @@ def create_app(settings: ApiSettings, storage: StorageSettings, *, cluster: Clus
             app.state.parts = await _make_parts(settings, storage, cluster, stack)
             yield
 
-    app = FastAPI(title="RenderFleet", version="v1alpha1", description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    app = FastAPI(
+        title="RenderFleet",
+        version="v1alpha1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
     problems.install(app)
+    app.add_exception_handler(Unchanged, answer_unchanged)
     for routes in (avatars, voice, videos, bulk, jobs, events, uploads, webhooks, admin, health):
         app.include_router(routes.router)
     pages.install(app)
@@ -79,14 +92,20 @@ async def _make_parts(
     cleaning = asyncio.create_task(keep_clean(primary, settings))
     stack.callback(cleaning.cancel)
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
+    tenancy = Tenancy(cluster, settings.key_cache_seconds)
+    media = MediaStore(storage)
     return Parts(
         settings=settings,
         primary=primary,
         replica=replica,
         cluster=cluster,
-        media=MediaStore(storage),
+        media=media,
+        pictures=PictureFetcher(settings),
         mirror=Mirror(primary),
         keys=KeyRing(primary, settings.key_secret.get_secret_value(), admin_key, settings.key_cache_seconds),
+        tokens=token_door(settings, tenancy, primary),
+        tenancy=tenancy,
+        readiness=Readiness(primary, cluster, media),
         limits=Limits(settings.rate_per_second, settings.rate_burst),
         hub=hub,
         turns=Turns(),

@@ -7,10 +7,13 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from .keys import Caller, Scope
-from .parts import parts_of
+from .oidc import looks_like_token
+from .parts import Use
 from .problems import NotAllowed, Unauthenticated
 
-bearer: Final = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer rf_…`")
+bearer: Final = HTTPBearer(
+    auto_error=False, description="An API key (`rf_…`), or a token of the configured OpenID Connect issuer"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +26,16 @@ class TenantCaller:
 
 
 async def authenticate(
-    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+    request: Request, parts: Use, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Caller:
     """The caller of this request. Raises Unauthenticated."""
-    parts = parts_of(request)
     key = given.credentials if given else None
     if not key:
-        raise Unauthenticated("Send an API key: Authorization: Bearer rf_…")
-    caller = await parts.keys.caller(key)
+        raise Unauthenticated("Send an API key: Authorization: Bearer rf_…", presented=False)
+    if parts.tokens is not None and looks_like_token(key):
+        caller: Caller | None = await parts.tokens.caller(key)
+    else:
+        caller = await parts.keys.caller(key)
     if caller is None:
         raise Unauthenticated("The API key is not valid: mistyped, expired or revoked.")
     parts.limits.spend(request, caller.key_id)

@@ -10,6 +10,7 @@ import secrets
 import time
 import zlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, Literal
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -35,6 +36,13 @@ class Caller:
     scopes: frozenset[str]
     tenant: str | None = None
     namespace: str | None = None
+    expires_at: datetime | None = None
+    """When the key stops working by itself."""
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether the time of the key is over."""
+        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
 
 
 def new_key() -> str:
@@ -81,6 +89,8 @@ class KeyRing:
             return None
         now = time.monotonic()
         known = self._known.get(digest)
+        if known and known[1] and known[1].has_expired:
+            return None
         if known and known[0] > now:
             return known[1]
         try:
@@ -105,4 +115,4 @@ class KeyRing:
             if row is None:
                 return None
             await tenants.note_use(connection, row["id"])
-        return Caller(row["id"], frozenset(row["scopes"]), row["tenant"], row["namespace"])
+        return Caller(row["id"], frozenset(row["scopes"]), row["tenant"], row["namespace"], row["expires_at"])

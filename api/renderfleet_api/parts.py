@@ -12,8 +12,12 @@ from renderfleet_store.mirror import Mirror
 
 from .keys import KeyRing
 from .limits import Limits
+from .oidc import TokenDoor
+from .pictures import PictureFetcher
+from .readiness import Readiness
 from .settings import ApiSettings
 from .streams import Hub
+from .tenancy import Tenancy
 from .turns import Turns
 
 
@@ -27,14 +31,19 @@ class Parts:
     """For lists; the primary when there is no replica."""
     cluster: Cluster
     media: MediaStore
+    pictures: PictureFetcher
     mirror: Mirror
     keys: KeyRing
+    tokens: TokenDoor | None
+    """None when no issuer is configured."""
+    tenancy: Tenancy
     limits: Limits
+    readiness: Readiness
     hub: Hub
     turns: Turns
 
 
-def parts_of(request: Request) -> Parts:
+async def parts_of(request: Request) -> Parts:
     """The parts that the lifespan made."""
     parts: Parts = request.app.state.parts
     return parts

@@ -117,10 +117,12 @@ class Problem(Exception):
 class Unauthenticated(Problem):
     """No key, or none that is valid."""
 
-    status, code, title = 401, "unauthenticated", "A valid API key is needed"
+    status, code, title = 401, "unauthenticated", "A valid API key or token is needed"
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="renderfleet"'})
+    def __init__(self, detail: str, *, code: str | None = None, presented: bool = True) -> None:
+        # RFC 6750: an error code only when credentials were presented.
+        challenge = 'Bearer realm="renderfleet"' + (', error="invalid_token"' if presented else "")
+        super().__init__(detail, code=code, headers={"WWW-Authenticate": challenge})
 
 
 class NotAllowed(Problem):

@@ -49,6 +49,7 @@ def _written_out(value: Any) -> Any:
 Instant = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 """A point in time in RFC 3339. Pydantic alone would also take numbers, and guess their unit."""
 
+ONE_PICTURE = "give exactly one of jobId and imageUrl"
 ONE_AVATAR = "give at most one of avatarId, avatarJobId, avatarKey and avatarRef"
 ONE_AUDIO = "give exactly one of voiceJobId, audioKey, audioUrl, voiceRef and script"
 
@@ -161,15 +162,23 @@ class VideoRequest(_Named, VideoRenderSpec):
 
 
 class AvatarSave(Body):
-    """Keep a preview as an avatar."""
+    """Keep a picture as an avatar: one of a preview, or one from elsewhere."""
 
-    job_id: JobId
+    job_id: JobId | None = None
     """The avatar preview."""
     index: Annotated[int, Field(ge=1, le=10)] = 1
     """Which of its pictures, counted from 1."""
+    image_url: Annotated[str, Field(max_length=2048, pattern=r"^https?://[^\s@]+$")] | None = None
+    """A png or jpeg picture on a host that the administrator allows."""
     name: Annotated[Words, Field(min_length=1, max_length=128)] | None = None
     preferred: bool = False
     """Use it when a video names no avatar; the one preferred before is so no longer."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.job_id is None) == (self.image_url is None):
+            raise ValueError(ONE_PICTURE)
+        return self
 
 
 class AvatarChange(Body):
@@ -226,6 +235,13 @@ class KeyRequest(Body):
         "write",
     ]
     expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+
+
+class KeyRotation(Body):
+    """How the old key goes."""
+
+    overlap_seconds: Annotated[int, Field(ge=0, le=30 * 86_400)] = 3600
+    """For so long the old key still works, so that those who use it can change over without a gap."""
 
 
 class Redrive(Body):

@@ -1,9 +1,11 @@
 """What an administrator may change about the API; read once from RENDERFLEET_*."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .keys import Scope
 
 
 class ApiSettings(BaseSettings):
@@ -26,6 +28,25 @@ class ApiSettings(BaseSettings):
     key_cache_seconds: Annotated[float, Field(ge=0, le=300)] = 5
     """For so long a revoked key may still work."""
 
+    oidc_issuer: str | None = None
+    """An OpenID Connect issuer whose tokens open doors as API keys do. Unset: API keys only."""
+    oidc_audience: str | None = None
+    """What a token must be meant for (`aud`). Required with an issuer."""
+    oidc_jwks_url: str | None = None
+    """Where the issuer's keys are. Unset: as its discovery document says."""
+    oidc_tenant_claim: str = "tenant"
+    """The claim that names the RenderTenant; a token without it can only be an administrator's."""
+    oidc_scope_claim: str = "scope"
+    """The claim that holds what the token allows: words in one text, or a list of them, as `groups`."""
+    oidc_scopes: dict[str, list[Scope]] = {
+        "renderfleet:read": ["read"],
+        "renderfleet:write": ["write"],
+        "renderfleet:admin": ["admin"],
+    }
+    """What each of those words allows here: `read`, `write`, `admin`. Others allow nothing."""
+    oidc_refresh_seconds: Annotated[float, Field(ge=10, le=86_400)] = 300
+    """How old the issuer's keys may be: a key that it withdrew works no longer than this."""
+
     kubeconfig: str | None = None
     """Unset: the pod's service account, else $KUBECONFIG."""
 
@@ -39,6 +60,12 @@ class ApiSettings(BaseSettings):
     """How long creating a tenant may wait for its namespace."""
     upload_max_bytes: Annotated[int, Field(ge=1)] = 52_428_800
     upload_ttl_seconds: Annotated[int, Field(ge=60, le=3600)] = 900
+    avatar_hosts: list[str] = []
+    """Hosts that `POST /avatars` may fetch pictures from, by public https; `.example.org` means all below it."""
+    avatar_trusted_origins: list[str] = []
+    """Origins to fetch pictures from although they are private or speak http, as `["http://images.ns.svc:8080"]`."""
+    avatar_max_bytes: Annotated[int, Field(ge=1, le=50_000_000)] = 10_000_000
+    """Of a picture that is fetched; pixels are limited to what the vendors take."""
 
     rate_per_second: Annotated[float, Field(gt=0)] = 50
     """Requests per second and key that each replica of the API serves, over time."""
@@ -54,6 +81,12 @@ class ApiSettings(BaseSettings):
     outbox_days: Annotated[int, Field(ge=1)] = 30
     """How long webhook events can be sent again, and their deliveries looked at."""
     log_level: str = "info"
+
+    @model_validator(mode="after")
+    def _tokens_are_meant_for_us(self) -> Self:
+        if self.oidc_issuer and not self.oidc_audience:
+            raise ValueError("oidc_audience is needed with oidc_issuer: a token for another service must not open ours")
+        return self
 
 
 class CourierSettings(BaseSettings):

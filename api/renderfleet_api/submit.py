@@ -18,7 +18,7 @@ from prometheus_client import Counter
 from sqlalchemy import RowMapping
 
 from renderfleet_client import Cluster, Resource
-from renderfleet_client.errors import AlreadyExists, ApiError, NotFound, QuotaNotReady, Unavailable
+from renderfleet_client.errors import AlreadyExists, ApiError, NotFound, QuotaExceeded, QuotaNotReady, Unavailable
 from renderfleet_crds import meta
 from renderfleet_crds.kinds import BY_KIND, ResourceKind
 from renderfleet_crds.phases import Phase
@@ -30,7 +30,7 @@ from renderfleet_store.mirror import RenderSeen, record
 from . import trace
 from .auth import TenantCaller
 from .parts import Parts
-from .problems import InvalidRequest, Problem, Refused, problem_from_cluster
+from .problems import InvalidRequest, LimitReached, Problem, Refused, problem_from_cluster
 from .views import Row
 
 log = structlog.get_logger(__name__)
@@ -94,6 +94,7 @@ class Submitter:
 
     async def rehearse(self, wish: Wish) -> dict[str, Any]:
         """The object as the cluster would store it; nothing is made. Raises as submit does."""
+        await self._parts.tenancy.check_budget(self._caller.tenant)
         return await self._parts.cluster.create(
             Resource.of(wish.kind), self._body(wish, None), self._caller.namespace, dry_run=True
         )
@@ -126,12 +127,15 @@ class Submitter:
     async def _create(self, wish: Wish, body: dict[str, Any], *, adopt: bool = False) -> dict[str, Any]:
         resource, namespace = Resource.of(wish.kind), self._caller.namespace
         try:
+            await self._parts.tenancy.check_budget(self._caller.tenant)
             made = await self._patiently(resource, body, namespace)
-        except AlreadyExists:
-            if not adopt:
+        except (AlreadyExists, QuotaExceeded, LimitReached):
+            # The object may be there already, and be the one that used the limit up: limits are looked at first.
+            earlier = await self._made_before(resource, body) if adopt else None
+            if earlier is None:
                 SUBMITS.labels(wish.kind.kind, "refused").inc()
                 raise
-            made = await self._adopt(resource, body)
+            made = earlier
         except ApiError:
             SUBMITS.labels(wish.kind.kind, "refused").inc()
             raise
@@ -147,13 +151,15 @@ class Submitter:
                 await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.5))  # noqa: S311  (jitter)
         return await self._parts.cluster.create(resource, body, namespace)
 
-    async def _adopt(self, resource: Resource, wanted: dict[str, Any]) -> dict[str, Any]:
-        """The object of that name when it was made by an earlier try of this very request."""
-        found = await self._parts.cluster.get(resource, wanted["metadata"]["name"], self._caller.namespace)
+    async def _made_before(self, resource: Resource, wanted: dict[str, Any]) -> dict[str, Any] | None:
+        """The object of that name when it was made by an earlier try of this very request, else None."""
+        try:
+            found = await self._parts.cluster.get(resource, wanted["metadata"]["name"], self._caller.namespace)
+        except NotFound:
+            return None
         mark = meta.IDEMPOTENCY_ANNOTATION
-        if (found["metadata"].get("annotations") or {}).get(mark) != wanted["metadata"]["annotations"][mark]:
-            raise Refused("An object of that name exists.", code="name_taken")
-        return found
+        is_ours = (found["metadata"].get("annotations") or {}).get(mark) == wanted["metadata"]["annotations"][mark]
+        return found if is_ours else None
 
     def _body(self, wish: Wish, key: str | None) -> dict[str, Any]:
         annotations = {meta.TRACE_ANNOTATION: trace.traceparent()}

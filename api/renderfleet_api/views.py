@@ -319,6 +319,11 @@ class Presenter:
         return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=self._ttl)
 
 
+def version_of(row: Row) -> list[Any]:
+    """What changes whenever a job does."""
+    return [row["uid"], row["resource_version"], row["deleted_at"]]
+
+
 def cursor_of(row: Row, identity: str) -> str:
     """An opaque text that says where a page ended."""
     return base64.urlsafe_b64encode(orjson.dumps([row["created_at"], row[identity]])).decode().rstrip("=")

@@ -16,7 +16,10 @@ _PREFERENCE_LOCK = 0x52464156
 
 
 async def save(connection: AsyncConnection, values: dict[str, Any], *, preferred: bool) -> RowMapping:
-    """Add an avatar, or find the one of that id as it is; with `preferred`, it replaces the one that was."""
+    """Add an avatar, or find the one of that id as it is; with `preferred`, it replaces the one that was.
+
+    Whoever finds another key in the answer than in `values` has a picture too many.
+    """
     kept = insert(avatars).values(**values).on_conflict_do_nothing(index_elements=["id"])
     await connection.execute(kept)
     if preferred:

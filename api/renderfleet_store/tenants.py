@@ -78,6 +78,22 @@ async def keys_of(connection: AsyncConnection, tenant: str) -> Sequence[RowMappi
     return (await connection.execute(query)).mappings().all()
 
 
+async def retire_key(connection: AsyncConnection, tenant: str, identity: str, at: datetime) -> RowMapping | None:
+    """Let a key that is valid now expire at that time, if not before; the key as it was, or None when there is none."""
+    query = select(api_keys).where(
+        api_keys.c.tenant == tenant,
+        api_keys.c.id == identity,
+        api_keys.c.revoked_at.is_(None),
+        or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.now()),
+    )
+    found = (await connection.execute(query.with_for_update())).mappings().first()
+    if found is not None:
+        # LEAST ignores NULL.
+        earlier = func.least(api_keys.c.expires_at, at)
+        await connection.execute(update(api_keys).where(api_keys.c.id == identity).values(expires_at=earlier))
+    return found
+
+
 async def revoke_key(connection: AsyncConnection, tenant: str, identity: str) -> bool:
     """Make a key invalid; True when there was one to revoke."""
     done = await connection.execute(

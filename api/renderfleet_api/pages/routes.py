@@ -19,6 +19,7 @@ from renderfleet_api.routes import admin, events
 from renderfleet_api.routes.common import Show, find_job
 from renderfleet_api.routes.jobs import cancel_job, retry_job
 from renderfleet_api.schemas import JobId
+from renderfleet_api.tenancy import TENANTS
 from renderfleet_api.views import page_of, place_of
 from renderfleet_client.errors import ApiError
 from renderfleet_crds.kinds import BY_KIND
@@ -164,9 +165,9 @@ async def fleet(request: Request, caller: Visitor, parts: Use) -> Response:
     try:
         providers = [admin.provider_view(one) for one in (await parts.cluster.list(admin.PROVIDERS)).items]
         found = (
-            (await parts.cluster.list(admin.TENANTS)).items
+            (await parts.cluster.list(TENANTS)).items
             if is_admin
-            else [await parts.cluster.get(admin.TENANTS, caller.tenant or "")]
+            else [await parts.cluster.get(TENANTS, caller.tenant or "")]
         )
         tenants = [admin.tenant_view(one) for one in found]
     except ApiError as refused:

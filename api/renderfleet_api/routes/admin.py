@@ -3,18 +3,23 @@
 import asyncio
 import secrets
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from renderfleet_api.auth import Admin
+from renderfleet_api.conditional import UNCHANGED, Known
 from renderfleet_api.keys import SHOWN_CHARACTERS, new_key
+from renderfleet_api.links import OF_KEY, OF_TENANT, leads_to, of_page
 from renderfleet_api.parts import Parts, Use
 from renderfleet_api.problems import NotFound, Problem, Refused, responses
-from renderfleet_api.schemas import HoldRequest, KeyRequest, Redrive, TenantChange, TenantRequest
+from renderfleet_api.schemas import HoldRequest, KeyRequest, KeyRotation, Redrive, TenantChange, TenantRequest
 from renderfleet_api.submit import patch_spec
-from renderfleet_api.views import Job, Page, View, page_of, place_of
+from renderfleet_api.tenancy import TENANTS, namespace_of, register
+from renderfleet_api.views import Job, Page, View, page_of, place_of, version_of
 from renderfleet_client import Resource
 from renderfleet_client.errors import AlreadyExists, ApiError
 from renderfleet_client.errors import NotFound as NotInCluster
@@ -28,7 +33,6 @@ from renderfleet_store.engine import transaction
 from .common import Cursor, Limit, Show
 
 router = APIRouter(prefix="/admin", tags=["admin"])
-TENANTS = Resource.of(RENDER_TENANT)
 PROVIDERS = Resource.of(RENDER_PROVIDER)
 Name = Annotated[str, Path(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 _LOOK_AGAIN_SECONDS = 0.25
@@ -84,7 +88,15 @@ class Redriven(View):
     """Id to reason."""
 
 
-@router.post("/tenants", status_code=201, responses=responses(Refused))
+@router.post(
+    "/tenants",
+    status_code=201,
+    responses={
+        201: leads_to("Ready", OF_TENANT, "Location"),
+        202: {"model": Tenant, **leads_to("Made, and not ready yet", OF_TENANT, "Location")},
+        **responses(Refused),
+    },
+)
 async def create_tenant(body: TenantRequest, _: Admin, parts: Use, response: Response) -> Tenant:
     """Make a tenant and wait a while for its namespace; 202 when it is not ready by then."""
     wanted = {
@@ -97,7 +109,7 @@ async def create_tenant(body: TenantRequest, _: Admin, parts: Use, response: Res
         made = await parts.cluster.create(TENANTS, wanted)
     except AlreadyExists:
         raise Refused(f"There is a tenant {body.name} already.", code="tenant_exists") from None
-    await _know(parts, made)
+    await register(parts.primary, made)
     made = await _await_ready(parts, made)
     tenant = tenant_view(made)
     response.headers["Location"] = f"{parts.settings.public_url}/admin/tenants/{body.name}"
@@ -105,17 +117,20 @@ async def create_tenant(body: TenantRequest, _: Admin, parts: Use, response: Res
     return tenant
 
 
-@router.get("/tenants", responses=responses())
-async def list_tenants(_: Admin, parts: Use) -> Page[Tenant]:
+@router.get("/tenants", responses=responses() | UNCHANGED)
+async def list_tenants(_: Admin, parts: Use, known: Known) -> Page[Tenant]:
     """All tenants, those made with kubectl included."""
     found = await parts.cluster.list(TENANTS)
+    known.check([_version(one) for one in found.items])
     return Page[Tenant](items=[tenant_view(one) for one in found.items])
 
 
-@router.get("/tenants/{name}", responses=responses(NotFound))
-async def get_tenant(name: Name, _: Admin, parts: Use) -> Tenant:
+@router.get("/tenants/{name}", responses=responses(NotFound) | UNCHANGED)
+async def get_tenant(name: Name, _: Admin, parts: Use, known: Known) -> Tenant:
     """One tenant."""
-    return tenant_view(await _find_tenant(parts, name))
+    found = await _find_tenant(parts, name)
+    known.check(_version(found))
+    return tenant_view(found)
 
 
 @router.patch("/tenants/{name}", responses=responses(NotFound))
@@ -123,7 +138,9 @@ async def change_tenant(name: Name, body: TenantChange, _: Admin, parts: Use) ->
     """Change a tenant's limits."""
     await _find_tenant(parts, name)
     change = body.model_dump(by_alias=True, exclude_unset=True)
-    return tenant_view(await parts.cluster.patch(TENANTS, name, {"spec": change}))
+    changed = await parts.cluster.patch(TENANTS, name, {"spec": change})
+    parts.tenancy.forget()
+    return tenant_view(changed)
 
 
 @router.delete("/tenants/{name}", status_code=202, responses=responses(NotFound))
@@ -135,37 +152,48 @@ async def delete_tenant(name: Name, _: Admin, parts: Use) -> Tenant:
             await tenants.revoke_key(connection, name, key["id"])
     parts.keys.forget()
     await parts.cluster.delete(TENANTS, name, uid=found["metadata"]["uid"])
+    parts.tenancy.forget()
     return tenant_view(found)
 
 
-@router.post("/tenants/{name}/keys", status_code=201, responses=responses(NotFound))
+@router.post(
+    "/tenants/{name}/keys", status_code=201, responses={201: {"links": OF_KEY}, **responses(NotFound, Refused)}
+)
 async def create_key(*, name: Name, body: KeyRequest, _: Admin, parts: Use, response: Response) -> NewKey:
     """Make an API key of the tenant. It is shown this once."""
-    await _know(parts, await _find_tenant(parts, name))
-    key = new_key()
-    identity = secrets.token_hex(8)
-    expires = datetime.now(UTC) + timedelta(days=body.expires_in_days) if body.expires_in_days else None
-    async with transaction(parts.primary) as connection:
-        await tenants.add_key(
-            connection,
-            identity=identity,
-            tenant=name,
-            name=body.name,
-            prefix=key[:SHOWN_CHARACTERS],
-            digest=parts.keys.digest(key),
-            scopes=body.scopes,
-            expires_at=expires,
-        )
-        row = next(one for one in await tenants.keys_of(connection, name) if one["id"] == identity)
+    await register(parts.primary, await _find_tenant(parts, name))
+    lifetime = timedelta(days=body.expires_in_days) if body.expires_in_days else None
     response.headers["Cache-Control"] = "no-store"
-    return NewKey(**_key(row).model_dump(), key=key)
+    async with transaction(parts.primary) as connection:
+        return await _add_key(connection, parts, name, name=body.name, scopes=body.scopes, lifetime=lifetime)
 
 
-@router.get("/tenants/{name}/keys", responses=responses())
-async def list_keys(name: Name, _: Admin, parts: Use) -> Page[Key]:
+@router.get("/tenants/{name}/keys", responses=responses() | UNCHANGED)
+async def list_keys(name: Name, _: Admin, parts: Use, known: Known) -> Page[Key]:
     """All keys that the tenant ever had."""
     async with transaction(parts.primary) as connection:
-        return Page[Key](items=[_key(row) for row in await tenants.keys_of(connection, name)])
+        rows = await tenants.keys_of(connection, name)
+    known.check(rows)
+    return Page[Key](items=[_key(row) for row in rows])
+
+
+@router.post(
+    "/tenants/{name}/keys/{key_id}/rotate", status_code=201, responses={201: {"links": OF_KEY}, **responses(NotFound)}
+)
+async def rotate_key(
+    *, name: Name, key_id: str, _: Admin, parts: Use, response: Response, body: KeyRotation | None = None
+) -> NewKey:
+    """A new key that may do the same, for as long; the old one works for the overlap still."""
+    until = datetime.now(UTC) + timedelta(seconds=(body or KeyRotation()).overlap_seconds)
+    response.headers["Cache-Control"] = "no-store"
+    async with transaction(parts.primary) as connection:
+        old = await tenants.retire_key(connection, name, key_id, until)
+        if old is None:
+            raise NotFound("There is no such key, or it is no longer valid.")
+        lifetime = old["expires_at"] - old["created_at"] if old["expires_at"] else None
+        made = await _add_key(connection, parts, name, name=old["name"], scopes=old["scopes"], lifetime=lifetime)
+    parts.keys.forget()
+    return made
 
 
 @router.delete("/tenants/{name}/keys/{key_id}", status_code=204, responses=responses(NotFound))
@@ -178,10 +206,11 @@ async def revoke_key(name: Name, key_id: str, _: Admin, parts: Use) -> None:
         raise NotFound("There is no such key, or it was revoked before.")
 
 
-@router.get("/providers", responses=responses())
-async def list_providers(_: Admin, parts: Use) -> Page[Provider]:
+@router.get("/providers", responses=responses() | UNCHANGED)
+async def list_providers(_: Admin, parts: Use, known: Known) -> Page[Provider]:
     """All vendor accounts with their circuits."""
     found = await parts.cluster.list(PROVIDERS)
+    known.check([_version(one) for one in found.items])
     return Page[Provider](items=[provider_view(one) for one in found.items])
 
 
@@ -198,9 +227,16 @@ async def release_provider(name: Name, _: Admin, parts: Use) -> Provider:
     return await set_hold(parts, name, hold=False)
 
 
-@router.get("/dead-letters", responses=responses())
+@router.get("/dead-letters", responses={200: of_page("list_dead_letters"), **responses(), **UNCHANGED})
 async def list_dead_letters(
-    *, _: Admin, parts: Use, show: Show, tenant: str | None = None, limit: Limit = 50, cursor: Cursor = None
+    *,
+    _: Admin,
+    parts: Use,
+    show: Show,
+    known: Known,
+    tenant: str | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[Job]:
     """Renders whose retries are used up, of all tenants or one, newest first."""
     wanted = jobs.JobFilter(
@@ -208,6 +244,7 @@ async def list_dead_letters(
     )
     async with transaction(parts.replica) as connection:
         rows = await jobs.page(connection, wanted, limit=limit + 1, after=place_of(cursor))
+    known.check([version_of(row) for row in rows], has_links=True)
     return Page[Job](**page_of(rows, limit, "uid", show.job))
 
 
@@ -235,6 +272,30 @@ async def redrive(body: Redrive, _: Admin, parts: Use) -> Redriven:
     return Redriven(redriven=done, failed=failed)
 
 
+async def _add_key(
+    connection: AsyncConnection,
+    parts: Parts,
+    tenant: str,
+    *,
+    name: str,
+    scopes: Sequence[str],
+    lifetime: timedelta | None,
+) -> NewKey:
+    key, identity = new_key(), secrets.token_hex(8)
+    await tenants.add_key(
+        connection,
+        identity=identity,
+        tenant=tenant,
+        name=name,
+        prefix=key[:SHOWN_CHARACTERS],
+        digest=parts.keys.digest(key),
+        scopes=scopes,
+        expires_at=datetime.now(UTC) + lifetime if lifetime else None,
+    )
+    row = next(one for one in await tenants.keys_of(connection, tenant) if one["id"] == identity)
+    return NewKey(**_key(row).model_dump(), key=key)
+
+
 async def _await_ready(parts: Parts, made: dict[str, Any]) -> dict[str, Any]:
     deadline = time.monotonic() + parts.settings.tenant_ready_seconds
     while not _is_ready(made) and time.monotonic() < deadline:
@@ -254,16 +315,7 @@ async def _find_tenant(parts: Parts, name: str) -> dict[str, Any]:
 
 
 async def _namespace(parts: Parts, tenant: str) -> str:
-    return _namespace_of(await _find_tenant(parts, tenant))
-
-
-async def _know(parts: Parts, tenant: dict[str, Any]) -> None:
-    """Tenants may be made with kubectl; their rows are made when they first matter."""
-    try:
-        async with transaction(parts.primary) as connection:
-            await tenants.ensure_tenant(connection, tenant["metadata"]["name"], _namespace_of(tenant))
-    except tenants.UnknownTenant as taken:
-        raise Refused(str(taken), code="namespace_taken") from taken
+    return namespace_of(await _find_tenant(parts, tenant))
 
 
 async def set_hold(parts: Parts, name: str, *, hold: bool) -> Provider:
@@ -274,9 +326,9 @@ async def set_hold(parts: Parts, name: str, *, hold: bool) -> Provider:
         raise NotFound(f"There is no provider {name}.") from None
 
 
-def _namespace_of(tenant: dict[str, Any]) -> str:
-    spec, status = tenant.get("spec") or {}, tenant.get("status") or {}
-    return str(status.get("namespace") or spec.get("namespace") or meta.tenant_namespace(tenant["metadata"]["name"]))
+def _version(body: dict[str, Any]) -> list[str]:
+    """What changes whenever an object of the cluster does."""
+    return [body["metadata"]["uid"], body["metadata"]["resourceVersion"]]
 
 
 def _is_ready(tenant: dict[str, Any]) -> bool:
@@ -290,7 +342,7 @@ def tenant_view(body: dict[str, Any]) -> Tenant:
     found = find_condition(status.get("conditions") or [], ConditionType.READY)
     return Tenant(
         name=body["metadata"]["name"],
-        namespace=_namespace_of(body),
+        namespace=namespace_of(body),
         ready=_is_ready(body),
         message=found["message"] if found and found["status"] != "True" else None,
         spec=body.get("spec") or {},

@@ -4,13 +4,14 @@ import asyncio
 import math
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Response
 from sqlalchemy import RowMapping
 
 from renderfleet_api.auth import Reader, TenantCaller
 from renderfleet_api.estimates import estimate
+from renderfleet_api.links import MADE_OF_JOB, leads_to, of_job
 from renderfleet_api.parts import Parts, Use
 from renderfleet_api.problems import LimitReached, NotFound, Refused, responses
 from renderfleet_api.schemas import JobId
@@ -33,7 +34,10 @@ IdempotencyKey = Annotated[
 ]
 Prefer = Annotated[
     str | None,
-    Header(description="`wait=n`: answer when the job is over, or after n seconds (at most 60). RFC 7240."),
+    Header(
+        description="`wait=n`: answer when the job is over, or after n seconds (at most 60); `respond-async`: "
+        "with 202 if it is not over, as is usual here anyway. RFC 7240."
+    ),
 ]
 MAX_WAIT_SECONDS = 60
 
@@ -47,7 +51,7 @@ class Ask:
     dry_run: bool = False
 
 
-def how_asked(
+async def how_asked(
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
     dry_run: Annotated[bool, Query(alias="dryRun", description="Check and estimate only; make nothing")] = False,
@@ -59,7 +63,7 @@ def how_asked(
 How = Annotated[Ask, Depends(how_asked)]
 
 
-def presenter(parts: Use) -> Presenter:
+async def presenter(parts: Use) -> Presenter:
     """Makes views with links."""
     return Presenter(parts.media, public_url=parts.settings.public_url, ttl_seconds=parts.settings.link_ttl_seconds)
 
@@ -90,11 +94,21 @@ def wait_seconds(prefer: str | None) -> float | None:
     return float(min(int(found[1]), MAX_WAIT_SECONDS)) if found else None
 
 
-SUBMITTED: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"model": Job | Estimate, "description": "Over within the time waited for; or the estimate of a dry run"},
-    202: {"model": Job | Estimate, "description": "Accepted; its state is at Location"},
-    **responses(Refused, LimitReached),
-}
+def prefers_async(prefer: str | None) -> bool:
+    """Whether the caller said that it would rather not wait for the end."""
+    return re.search(r"(?:^|[,;\s])respond-async(?:$|[,;\s])", prefer or "", re.IGNORECASE) is not None
+
+
+def submitted(operation: str) -> dict[int | str, dict[str, Any]]:
+    """What the route of that operation answers to a submit, for OpenAPI."""
+    over = "Over within the time waited for; or the estimate of a dry run"
+    headers = ("Location", "Idempotent-Replayed", "Preference-Applied")
+    links = {**of_job(), **MADE_OF_JOB[operation]}
+    return {
+        200: {"model": Job | Estimate, **leads_to(over, {}, *headers)},
+        202: {"model": Job | Estimate, **leads_to("Accepted; its state is at Location", links, *headers)},
+        **responses(Refused, LimitReached),
+    }
 
 
 async def submit(
@@ -123,9 +137,13 @@ async def submit(
     patience = wait_seconds(ask.prefer)
     if patience is not None:
         row = await await_end(parts, row, patience)
-        response.headers["Preference-Applied"] = f"wait={math.floor(patience)}"
         if is_over(row):
             response.status_code = 200
+    applied = ["respond-async"] if response.status_code == 202 and prefers_async(ask.prefer) else []
+    if patience is not None:
+        applied.append(f"wait={math.floor(patience)}")
+    if applied:
+        response.headers["Preference-Applied"] = ", ".join(applied)
     job = show.job(row)
     response.headers["Location"] = job.links.self
     return job

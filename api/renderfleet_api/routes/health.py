@@ -1,12 +1,10 @@
 """Health and metrics, for the cluster."""
 
 from fastapi import APIRouter, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from sqlalchemy import text
 
 from renderfleet_api.parts import Use
-from renderfleet_store.engine import transaction
 
 router = APIRouter(include_in_schema=False)
 
@@ -18,11 +16,14 @@ async def alive() -> PlainTextResponse:
 
 
 @router.get("/readyz")
-async def ready(parts: Use) -> PlainTextResponse:
-    """Able to serve: keys can be looked up. Raises StoreUnavailable, which answers 503."""
-    async with transaction(parts.primary, limit_seconds=3) as connection:
-        await connection.execute(text("SELECT 1"))
-    return PlainTextResponse("ok")
+async def ready(parts: Use) -> JSONResponse:
+    """What answers and what does not. 503 only without the database, for then no key can be looked up.
+
+    Without the others much still works, and a replica taken out of service would serve nothing at all.
+    """
+    found = await parts.readiness.look()
+    is_ready = found["database"] == "ok"
+    return JSONResponse({"ready": is_ready, "parts": found}, 200 if is_ready else 503)
 
 
 @router.get("/metrics")

@@ -1,16 +1,18 @@
 """Jobs of every kind: look, cancel, try again."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query
 from pydantic import StringConstraints
 
 from renderfleet_api.auth import Reader, Writer
+from renderfleet_api.conditional import UNCHANGED, Known
+from renderfleet_api.links import OF_FIRST_JOB, of_job, of_page
 from renderfleet_api.parts import Use
 from renderfleet_api.problems import NotFound, Refused, responses
 from renderfleet_api.schemas import Instant, JobId
 from renderfleet_api.submit import act
-from renderfleet_api.views import Job, Page, page_of, place_of
+from renderfleet_api.views import Job, Page, page_of, place_of, version_of
 from renderfleet_crds.phases import Phase
 from renderfleet_store import jobs
 from renderfleet_store.engine import transaction
@@ -22,12 +24,13 @@ LabelEquals = Annotated[str, StringConstraints(pattern=r"^[^=]+=[^=]*$", max_len
 Kind = Literal["AvatarRender", "VoiceJob", "VideoRender"]
 
 
-@router.get("/jobs", responses=responses())
+@router.get("/jobs", responses={200: of_page("list_jobs", **OF_FIRST_JOB), **responses(), **UNCHANGED})
 async def list_jobs(
     *,
     caller: Reader,
     parts: Use,
     show: Show,
+    known: Known,
     kind: Kind | None = None,
     status: Annotated[list[Phase] | None, Query()] = None,
     client_reference: Annotated[str | None, Query(alias="clientReference", max_length=256)] = None,
@@ -49,23 +52,20 @@ async def list_jobs(
     )
     async with transaction(parts.replica) as connection:
         rows = await jobs.page(connection, wanted, limit=limit + 1, after=place_of(cursor))
+    known.check([version_of(row) for row in rows], has_links=True)
     return Page[Job](**page_of(rows, limit, "uid", show.job))
 
 
-@router.get("/jobs/{job_id}", response_model=Job, responses={304: {"description": "Unchanged"}, **responses(NotFound)})
-async def get_job(
-    row: FoundJob, show: Show, response: Response, if_none_match: Annotated[str | None, Header()] = None
-) -> Any:
+@router.get("/jobs/{job_id}", responses={200: {"links": of_job()}, **responses(NotFound), **UNCHANGED})
+async def get_job(row: FoundJob, show: Show, known: Known) -> Job:
     """One job as it is now, with fresh links to its media; 304 when nothing has changed since the ETag."""
-    tag = f'W/"{row["resource_version"]}{"-gone" if row["deleted_at"] else ""}"'
-    headers = {"Cache-Control": "private, no-cache", "ETag": tag}
-    if if_none_match and tag in {one.strip() for one in if_none_match.split(",")}:
-        return Response(status_code=304, headers=headers)
-    response.headers.update(headers)
+    known.check(version_of(row), has_links=bool(row["status"].get("outputs")))
     return show.job(row)
 
 
-@router.post("/jobs/{job_id}/cancel", status_code=202, responses=responses(NotFound, Refused))
+@router.post(
+    "/jobs/{job_id}/cancel", status_code=202, responses={202: {"links": of_job()}, **responses(NotFound, Refused)}
+)
 async def cancel_job(job_id: JobId, caller: Writer, parts: Use, show: Show) -> Job:
     """Stop a job. One that never started is Aborted and costs nothing; one at work is Cancelled."""
     row = await find_job(parts, caller, job_id)
@@ -76,7 +76,9 @@ async def cancel_job(job_id: JobId, caller: Writer, parts: Use, show: Show) -> J
     return show.job(await act(parts, row, {"cancel": True}))
 
 
-@router.post("/jobs/{job_id}/retry", status_code=202, responses=responses(NotFound, Refused))
+@router.post(
+    "/jobs/{job_id}/retry", status_code=202, responses={202: {"links": of_job()}, **responses(NotFound, Refused)}
+)
 async def retry_job(job_id: JobId, caller: Writer, parts: Use, show: Show) -> Job:
     """Try again a job that ended badly or is held. Its input stays as it was; a paid call may be paid again."""
     row = await find_job(parts, caller, job_id)

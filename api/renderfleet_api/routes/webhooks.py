@@ -9,6 +9,8 @@ from fastapi import APIRouter, Path, Query
 from sqlalchemy import RowMapping
 
 from renderfleet_api.auth import Reader, TenantCaller, Writer
+from renderfleet_api.conditional import UNCHANGED, Known
+from renderfleet_api.links import OF_ENDPOINT, link
 from renderfleet_api.parts import Parts, Use
 from renderfleet_api.problems import NotFound, Refused, invalid_field, responses
 from renderfleet_api.schemas import EndpointChange, EndpointRequest, Replay
@@ -76,7 +78,7 @@ class Replayed(View):
     events: int
 
 
-@router.post("", status_code=201, responses=responses(Refused))
+@router.post("", status_code=201, responses={201: {"links": OF_ENDPOINT}, **responses(Refused)})
 async def create_endpoint(body: EndpointRequest, caller: Writer, parts: Use) -> NewEndpoint:
     """Ask to be told of the tenant's jobs."""
     _check_url(parts, body.url)
@@ -98,18 +100,22 @@ async def create_endpoint(body: EndpointRequest, caller: Writer, parts: Use) -> 
     return NewEndpoint(**_endpoint(row).model_dump(), secret=secret)
 
 
-@router.get("", responses=responses())
-async def list_endpoints(caller: Reader, parts: Use) -> Page[Endpoint]:
+@router.get("", responses=responses() | UNCHANGED)
+async def list_endpoints(caller: Reader, parts: Use, known: Known) -> Page[Endpoint]:
     """All endpoints of the tenant."""
     async with transaction(parts.primary) as connection:
         rows = await webhooks.endpoints_of(connection, caller.namespace)
-    return Page[Endpoint](items=[_endpoint(row) for row in rows])
+    shown = [_endpoint(row) for row in rows]
+    known.check([one.model_dump() for one in shown])
+    return Page[Endpoint](items=shown)
 
 
-@router.get("/{endpoint_id}", responses=responses(NotFound))
-async def get_endpoint(endpoint_id: EndpointId, caller: Reader, parts: Use) -> Endpoint:
+@router.get("/{endpoint_id}", responses=responses(NotFound) | UNCHANGED)
+async def get_endpoint(endpoint_id: EndpointId, caller: Reader, parts: Use, known: Known) -> Endpoint:
     """One endpoint."""
-    return _endpoint(await _find(parts, caller, endpoint_id))
+    shown = _endpoint(await _find(parts, caller, endpoint_id))
+    known.check(shown.model_dump())
+    return shown
 
 
 @router.patch("/{endpoint_id}", responses=responses(NotFound))
@@ -163,12 +169,28 @@ async def send_test(endpoint_id: EndpointId, caller: Writer, parts: Use) -> Endp
     return _endpoint(row)
 
 
-@router.get("/{endpoint_id}/deliveries", responses=responses(NotFound))
+@router.get(
+    "/{endpoint_id}/deliveries",
+    responses={
+        200: {
+            "links": {
+                "resend_delivery": link(
+                    "resend_delivery",
+                    endpoint_id="$request.path.endpoint_id",
+                    delivery_id="$response.body#/items/0/id",
+                )
+            }
+        },
+        **responses(NotFound),
+        **UNCHANGED,
+    },
+)
 async def list_deliveries(
     *,
     endpoint_id: EndpointId,
     caller: Reader,
     parts: Use,
+    known: Known,
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(pattern=r"^\d{1,18}$")] = None,
 ) -> Page[Delivery]:
@@ -178,6 +200,7 @@ async def list_deliveries(
         rows = await webhooks.deliveries_of(
             connection, endpoint_id, limit=limit + 1, before=int(cursor) if cursor else None
         )
+    known.check(rows)
     shown = [_delivery(row) for row in rows[:limit]]
     return Page[Delivery](items=shown, next_cursor=str(shown[-1].id) if len(rows) > limit else None)
 

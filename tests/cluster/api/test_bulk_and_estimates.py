@@ -95,3 +95,15 @@ async def test_what_has_not_changed_is_not_sent_again(tenant: Tenant) -> None:
     assert await ask() == 304
     await tenant.report(job, "Running")
     assert await ask() == 200
+
+
+async def test_every_list_says_when_it_has_not_changed(tenant: Tenant) -> None:
+    job = await tenant.submit()
+    await tenant.succeed(job)
+    for path in ("/jobs", "/voice", "/videos", "/avatars", "/webhooks"):
+        first = await tenant.get(path)
+        same = await tenant.http.get(path, headers={"If-None-Match": first.headers["etag"]})
+        assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", first.headers["etag"]), path
+    tag = (await tenant.get("/jobs")).headers["etag"]
+    await tenant.submit()
+    assert (await tenant.http.get("/jobs", headers={"If-None-Match": tag})).status_code == 200

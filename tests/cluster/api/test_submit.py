@@ -217,8 +217,11 @@ async def test_prefer_wait_answers_at_the_end(tenant: Tenant) -> None:
     finishing = asyncio.create_task(finish())
     waited = await tenant.post("/voice", VOICE, Prefer="respond-async, wait=20")
     await finishing
-    impatient = await tenant.post("/voice", VOICE, Prefer="wait=0")
+    impatient = await tenant.post("/voice", VOICE, Prefer="respond-async, wait=0")
+    either = await tenant.post("/voice", VOICE)
 
     assert (waited.status_code, waited.json()["status"]) == (200, "Succeeded")
     assert waited.headers["Preference-Applied"] == "wait=20"
     assert (impatient.status_code, impatient.json()["status"]) == (202, "Queued")
+    assert impatient.headers["Preference-Applied"] == "respond-async, wait=0"
+    assert "Preference-Applied" not in either.headers

@@ -10,7 +10,7 @@ from renderfleet_crds.contract import Charged, Stage
 from renderfleet_crds.kinds import RENDERS
 from renderfleet_crds.video_render import AvatarRef, VoiceRef
 from renderfleet_operator.decide import actions as act
-from renderfleet_operator.decide.lifecycle import decide
+from renderfleet_operator.decide.lifecycle import decide, taken_back
 from renderfleet_operator.decide.observed import Dependency, Observed, Policy, Runner, RunnerSeen, VendorLook, Wait
 from renderfleet_operator.decide.video import needs
 from renderfleet_operator.decide.view import Render
@@ -263,6 +263,20 @@ def test_some_failures_use_no_attempt_up(category: str) -> None:
     status = status_of(decide(render(status=running("AvatarRender", *earlier, attempt(15))), seen(broke(category))))
 
     assert status["phase"] in ("Queued", "Retrying")
+
+
+def test_a_job_that_the_quota_refuses_was_never_an_attempt() -> None:
+    earlier = attempt(1, category="transient")
+
+    first = taken_back(render(status=running()), NOW, Reason.QUOTA_EXHAUSTED, "exceeded quota")
+    second = taken_back(
+        render(status=running("AvatarRender", earlier, attempt(2))), NOW, Reason.QUOTA_EXHAUSTED, "exceeded quota"
+    )
+
+    assert (first["phase"], first["reason"], first["attempt"]) == ("Queued", "QuotaExhausted", 0)
+    assert not {"attempts", "startedAt"} & set(first), "nothing of it ever ran, so cancelling it now aborts it"
+    assert (second["attempt"], second["attempts"]) == (1, [earlier])
+    assert "startedAt" in second
 
 
 def test_a_job_that_was_taken_back_for_the_quota_waits_in_the_queue() -> None:

@@ -184,10 +184,12 @@ class Cluster:
         label_selector: str | None = None,
         field_selector: str | None = None,
         timeout_seconds: int = 300,
+        inactivity_seconds: float | None = None,
     ) -> AsyncIterator[WatchEvent]:
         """Changes after `resource_version` until the server ends the stream; call again from the last one seen.
 
-        Raises Gone when that version is too old, Unavailable when the connection breaks.
+        Raises Gone when that version is too old, Unavailable when the connection breaks or nothing, not even a bookmark,
+        comes for `inactivity_seconds`.
         """
         params = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(timeout_seconds)}
         if resource_version:
@@ -197,7 +199,7 @@ class Cluster:
         if field_selector:
             params["fieldSelector"] = field_selector
         url = self.login.server + resource.path(namespace)
-        patience = aiohttp.ClientTimeout(total=timeout_seconds + 30, connect=10)
+        patience = aiohttp.ClientTimeout(total=timeout_seconds + 30, connect=10, sock_read=inactivity_seconds)
         try:
             async with self._session.get(url, params=params, headers=self._headers(), timeout=patience) as answer:
                 if answer.status >= 400:

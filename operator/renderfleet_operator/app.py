@@ -44,6 +44,7 @@ from .secrets import VendorKeys
 from .settings import OperatorSettings
 from .tenants import Tenants
 from .vendors import VendorDesk, VendorWatch
+from .watches import Watches
 
 log = structlog.get_logger(__name__)
 
@@ -289,6 +290,7 @@ class Operator:
             asyncio.create_task(self.events.run(), name="events"),
             asyncio.create_task(self._resync(), name="resync"),
             asyncio.create_task(self._watch(), name="watch"),
+            asyncio.create_task(Watches(self.cluster, self.intake, self.metrics).run(), name="watches"),
         ]
         stopping = asyncio.create_task(self.stop.wait(), name="stop")
         try:

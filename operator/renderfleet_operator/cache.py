@@ -4,7 +4,7 @@ An object is replaced only by a newer one: our own write's answer goes in at onc
 state cannot undo it (resourceVersions of one kind are ordered numbers, KEP-5504). A deleted object's UID is remembered
 for a while, so that late news cannot bring it back.
 
-Finished renders are many and rarely asked for: they are kept as bytes.
+Finished renders are many and rarely asked for: they are kept as bytes, and their runners not at all.
 """
 
 from collections import OrderedDict
@@ -17,6 +17,7 @@ import orjson
 from renderfleet_crds import meta
 from renderfleet_crds.phases import FINAL, Phase
 
+from .children.job import looks_other
 from .children.tenant import namespace_of
 
 Body = dict[str, Any]
@@ -43,6 +44,14 @@ class PodEnd:
     reason: str
     """The container's or the pod's reason: Completed, Error, OOMKilled, Evicted …"""
     is_disrupted: bool = False
+
+
+class JobNews(NamedTuple):
+    """A newer state of a runner Job."""
+
+    render_uid: str
+    matters: bool
+    """It tells something that decisions ask for."""
 
 
 RenderChanged = Callable[[Key, "Body | None", "Body | None"], None]
@@ -132,6 +141,8 @@ class Cache:
             self._live.pop(key, None)
             self._finished[key] = orjson.dumps(body)
             self._finished_as[key] = body["status"]["phase"]
+            for job in self._jobs.pop(uid, {}).values():
+                self._pod_ends.pop(job["metadata"]["uid"], None)
         else:
             self._finished.pop(key, None)
             self._finished_as.pop(key, None)
@@ -168,29 +179,25 @@ class Cache:
         """A runner Job, without its template."""
         return self._jobs.get(render_uid, {}).get(name)
 
-    def jobs_of(self, render_uid: str) -> list[Body]:
-        """All runner Jobs of a render."""
-        return list(self._jobs.get(render_uid, {}).values())
-
     def all_jobs(self) -> list[Body]:
         """All runner Jobs."""
         return [job for jobs in self._jobs.values() for job in jobs.values()]
 
-    def put_job(self, body: Body) -> str | None:
-        """Take in a runner Job; the UID of its render when that was news."""
+    def put_job(self, body: Body) -> JobNews | None:
+        """Take in a runner Job; None when it was known to be like this, or newer."""
         about = body["metadata"]
         render_uid = (about.get("labels") or {}).get(meta.UID_LABEL)
-        if render_uid is None or about["uid"] in self._gone:
+        if render_uid is None or about["uid"] in self._gone or self._has_ended(render_uid):
             return None
         jobs = self._jobs.setdefault(render_uid, {})
         known = jobs.get(about["name"])
         if known is not None and int(known["metadata"]["resourceVersion"]) >= int(about["resourceVersion"]):
             return None
-        jobs[about["name"]] = {
+        made = jobs[about["name"]] = {
             "metadata": {key: about[key] for key in _JOB_METADATA if key in about},
             "status": body.get("status") or {},
         }
-        return str(render_uid)
+        return JobNews(str(render_uid), known is None or looks_other(made, known))
 
     def remove_job(self, body: Body) -> str | None:
         """Forget a Job that is gone; the UID of its render."""
@@ -214,13 +221,18 @@ class Cache:
     def put_pod(self, body: Body) -> str | None:
         """Take in a runner's pod that has ended; the UID of its render when that was news."""
         end = pod_end(body)
-        if end is None:
+        render_uid = str((body["metadata"].get("labels") or {}).get(meta.UID_LABEL))
+        if end is None or self._has_ended(render_uid):
             return None
         ends = self._pod_ends.setdefault(end.job_uid, {})
         if ends.get(end.pod) == end:
             return None
         ends[end.pod] = end
-        return str((body["metadata"].get("labels") or {}).get(meta.UID_LABEL))
+        return render_uid
+
+    def _has_ended(self, render_uid: str) -> bool:
+        """The render is at an end: its runners are nothing to it any more, and those of thousands would be much."""
+        return self._by_uid.get(render_uid) in self._finished
 
     # Tenants, providers, quotas
 

@@ -1,4 +1,4 @@
-"""kopf's part: watch what we follow and hand it in. Nothing is decided here, nothing is stored, nothing is patched.
+"""kopf's part: watch our own kinds and hand them in. Nothing is decided here, nothing is stored, nothing is patched.
 
 Only `on.event` handlers: they need no finalizer, no annotation and no progress of kopf's own.
 """
@@ -24,6 +24,7 @@ INACTIVITY_SECONDS = 70.0
 """Bookmarks come every minute at the latest; a watch without any is dead."""
 PAGE = 500
 LONGEST_PAUSE_SECONDS = 15.0
+OURS = tuple(source for source in SOURCES if source.is_ours)
 
 
 class _Pauses:
@@ -71,7 +72,7 @@ HandOver = Callable[[str, str | None, Any], None]
 
 
 def make_registry(hand_over: HandOver, login: Login) -> kopf.OperatorRegistry:
-    """Handlers for all that we follow."""
+    """Handlers for our own kinds."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
@@ -87,18 +88,15 @@ def make_registry(hand_over: HandOver, login: Login) -> kopf.OperatorRegistry:
             default_namespace=login.default_namespace,
         )
 
-    for source in SOURCES:
+    for source in OURS:
         _follow(registry, hand_over, source)
     return registry
 
 
 def _follow(registry: kopf.OperatorRegistry, hand_over: HandOver, source: Source) -> None:
     resource = source.resource
-    where = (
-        (resource.group, resource.version, resource.plural) if resource.group else (resource.version, resource.plural)
-    )
 
-    @kopf.on.event(*where, registry=registry, id=f"{source.kind}-seen")
+    @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry, id=f"{source.kind}-seen")
     async def seen(event: Any, **_: Any) -> None:
         hand_over(source.kind, event["type"], event["object"])
 
@@ -120,17 +118,6 @@ def make_settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = _NoDiff()
     settings.persistence.progress_storage = _NoProgress()
     settings.persistence.consistency_timeout = 0
-    for source in SOURCES:
-        resource = source.resource
-        where = (
-            (resource.group, resource.version, resource.plural)
-            if resource.group
-            else (resource.version, resource.plural)
-        )
-        if source.label_selector:
-            settings.watching.label_selectors[where] = source.label_selector
-        if source.field_selector:
-            settings.watching.field_selectors[where] = source.field_selector
     return settings
 
 

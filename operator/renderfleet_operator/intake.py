@@ -42,6 +42,11 @@ class Source:
     label_selector: str | None = None
     field_selector: str | None = None
 
+    @property
+    def is_ours(self) -> bool:
+        """True for a custom resource of our own."""
+        return self.resource.group == meta.GROUP
+
 
 SOURCES: Final = (
     Source(RENDER_TENANT.kind, Resource.of(RENDER_TENANT)),
@@ -66,12 +71,18 @@ class Intake:
     clock: Clock
     dependents: dict[Key, set[Key]] = field(default_factory=dict)
     forget_render: Callable[[str], None] = lambda uid: None
+    listed_at: dict[str, str] = field(default_factory=dict)
+    """The version of the latest list, by kind: a watch may go on from it."""
     heard_at: dict[str, float] = field(default_factory=dict)
     """When a watch last told something, or a list last proved that it had nothing to tell, by kind (monotonic)."""
 
+    def alive(self, kind: str) -> None:
+        """A watch shows that it lives, without news."""
+        self.heard_at[kind] = self.clock.monotonic()
+
     def heard(self, kind: str, event: str | None, body: Body) -> None:
         """A watch tells something."""
-        self.heard_at[kind] = self.clock.monotonic()
+        self.alive(kind)
         if event == "DELETED":
             self.deleted(kind, body)
         else:
@@ -81,11 +92,14 @@ class Intake:
         """This object is like this; True when that was news."""
         match kind:
             case "Job":
-                uid = self.cache.put_job(body)
-                return self._put_render_of(uid)
+                news = self.cache.put_job(body)
+                if news is not None and news.matters:
+                    self._put_render_of(news.render_uid)
+                return news is not None
             case "Pod":
                 uid = self.cache.put_pod(body)
-                return self._put_render_of(uid)
+                self._put_render_of(uid)
+                return uid is not None
             case "ResourceQuota":
                 if self.cache.put_quota(body):
                     self.fleet.wake()
@@ -98,11 +112,11 @@ class Intake:
                     return True
                 return False
             case RENDER_PROVIDER.kind:
-                news = self.cache.put_provider(body)
-                if news:
+                if self.cache.put_provider(body):
                     self.fleet.provider_seen(body)
                     self.queue.put(Key(kind, "", body["metadata"]["name"]))
-                return news
+                    return True
+                return False
             case _:
                 body.setdefault("kind", kind)
                 body.setdefault("apiVersion", meta.API_VERSION)
@@ -139,13 +153,10 @@ class Intake:
         if self.cache.remove_render(key, uid):
             self.queue.forget(key)
 
-    def _put_render_of(self, uid: str | None) -> bool:
-        if uid is None:
-            return False
-        key = self.cache.key_of(uid)
+    def _put_render_of(self, uid: str | None) -> None:
+        key = self.cache.key_of(uid) if uid is not None else None
         if key is not None:
             self.queue.put(key, urgent=True)
-        return True
 
     def render_changed(self, key: Key, old: Body | None, new: Body | None) -> None:
         """The cache has another state of a render, be it from a watch or from a write of ours.
@@ -155,7 +166,7 @@ class Intake:
         self.fleet.render_changed(key, old, new)
         if new is not None:
             self.queue.put(key)
-        if new is not None and (self.fleet.is_ready or not _is_let_go(new)):
+        if new is not None and (self.fleet.is_ready or not _is_let_go(new)) and _reads_other(new, old):
             self.archive.offer(new)
         for waiting in self.dependents.get(key, ()):
             self.queue.put(waiting)
@@ -163,9 +174,10 @@ class Intake:
     async def list_all(self, cluster: Cluster) -> None:
         """List everything; what a watch missed is mended, what is gone is forgotten. Raises ApiError."""
         for source in SOURCES:
-            await self._list(cluster, source)
+            self.listed_at[source.kind] = await self.list_one(cluster, source)
 
-    async def _list(self, cluster: Cluster, source: Source) -> None:
+    async def list_one(self, cluster: Cluster, source: Source) -> str:
+        """As `list_all`, for one kind; comes back with the version of the list."""
         there: set[tuple[str, str]] = set()
         version, repairs = 0, 0
         pages = cluster.pages(
@@ -182,6 +194,7 @@ class Intake:
             self.heard_at[source.kind] = self.clock.monotonic()
         elif repairs:
             self.metrics.resync_repairs.labels(source.kind).inc(repairs)
+        return str(version)
 
     def _sweep(self, kind: str, there: set[tuple[str, str]], version: int) -> int:
         """Forget what the list of that version does not show."""
@@ -226,6 +239,18 @@ def _absent(known: Any, there: set[tuple[str, str]], version: int) -> list[Body]
         if (body["metadata"].get("namespace", ""), body["metadata"]["name"]) not in there
         and int(body["metadata"]["resourceVersion"]) <= version
     ]
+
+
+def _reads_other(new: Body, old: Body | None) -> bool:
+    """The archive would show something else than before: a finalizer, for one, is nothing to it."""
+    if old is None:
+        return True
+    about, before = new["metadata"], old["metadata"]
+    return (
+        new.get("status") != old.get("status")
+        or new.get("spec") != old.get("spec")
+        or about.get("labels") != before.get("labels")
+    )
 
 
 def _is_let_go(body: Body) -> bool:

@@ -37,7 +37,7 @@ from renderfleet_store.media import MediaUnavailable
 
 from .archive import Archive
 from .cache import Cache, Key, PodEnd
-from .children.job import is_ours
+from .children.job import ended_by, has_no_pod, is_ours
 from .children.task import correlation
 from .children.tenant import count_of
 from .clock import Clock, chance_of
@@ -173,12 +173,12 @@ class Observer:
             result = result_of(end.message)
             if result is not None and result.get("outcome") == "done":
                 return await self._ended(render, stage, result, prefix)
-        finished = _finished(job)
+        finished = ended_by(job)
         since = seconds_of(job["metadata"]["creationTimestamp"])
         if finished is None:
             if "deletionTimestamp" in job["metadata"]:
                 return RunnerSeen(Runner.STOPPING, since=since)
-            if not _has_no_pod(job):
+            if not has_no_pod(job):
                 return RunnerSeen(Runner.WORKING, since=since)
             if self.clock.now() - since < self.policy.pod_patience_seconds:
                 return RunnerSeen(Runner.STARTING, since=since)
@@ -322,26 +322,6 @@ def result_of(message: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) and found.get("outcome") in ("done", "refused", "broke") else None
-
-
-def _finished(job: Body) -> Body | None:
-    """The condition that says that a Job has ended."""
-    for condition in job["status"].get("conditions") or ():
-        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
-            found: Body = condition
-            return found
-    return None
-
-
-def _has_no_pod(job: Body) -> bool:
-    """True when the Job controller has seen the Job and could not make its pod."""
-    status = job["status"]
-    uncounted = status.get("uncountedTerminatedPods") or {}
-    return bool(
-        status.get("startTime")
-        and not any(status.get(key) for key in ("active", "ready", "terminating", "succeeded", "failed"))
-        and not any(uncounted.values())
-    )
 
 
 def _why(finished: Body, ends: list[PodEnd]) -> tuple[str, str]:

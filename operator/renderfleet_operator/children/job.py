@@ -177,6 +177,35 @@ def is_ours(job: Mapping[str, Any], render: Render, stage: Stage, number: int) -
     )
 
 
+def ended_by(job: Mapping[str, Any]) -> Body | None:
+    """The condition that says that a Job has ended."""
+    for condition in (job.get("status") or {}).get("conditions") or ():
+        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
+            found: Body = condition
+            return found
+    return None
+
+
+def has_no_pod(job: Mapping[str, Any]) -> bool:
+    """True when the Job controller has seen the Job and could not make its pod."""
+    status = job.get("status") or {}
+    uncounted = status.get("uncountedTerminatedPods") or {}
+    return bool(
+        status.get("startTime")
+        and not any(status.get(key) for key in ("active", "ready", "terminating", "succeeded", "failed"))
+        and not any(uncounted.values())
+    )
+
+
+def looks_other(job: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """True when a Job tells something else than before that is decided by; most of its news is the controller's own."""
+    if job["metadata"]["uid"] != before["metadata"]["uid"]:
+        return True
+    return any(
+        read(job) != read(before) for read in (ended_by, has_no_pod, lambda one: "deletionTimestamp" in one["metadata"])
+    )
+
+
 def label_value(name: str) -> str:
     """A name cut to what a label may hold; for people and selectors, never an identity."""
     return name[:_LABEL_LIMIT].rstrip("-.")

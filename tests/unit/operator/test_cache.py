@@ -91,12 +91,49 @@ def job(version: int = 1, uid: str = "j1", **status: Any) -> dict[str, Any]:
 
 
 def test_jobs_are_found_by_their_render_and_kept_without_their_template(cache: Cache) -> None:
-    assert cache.put_job(job(2)) == UID
+    assert cache.put_job(job(2)) == (UID, True)
     assert cache.put_job(job(1)) is None
 
     found = cache.job(UID, "job")
     assert found is not None
     assert "spec" not in found
+
+
+ENDED = {"conditions": [{"type": "Complete", "status": "True"}]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "matters"),
+    [
+        pytest.param({}, {"startTime": "t", "active": 1}, False, id="its pod was made"),
+        pytest.param(
+            {"startTime": "t", "active": 1}, {"startTime": "t", "succeeded": 1}, False, id="it counts its pod"
+        ),
+        pytest.param({}, {"startTime": "t"}, True, id="it got no pod"),
+        pytest.param({"startTime": "t", "succeeded": 1}, ENDED, True, id="it has ended"),
+    ],
+)
+def test_most_of_a_jobs_news_is_its_controllers_own(
+    cache: Cache, before: dict[str, Any], after: dict[str, Any], matters: bool
+) -> None:
+    cache.put_job(job(1, **before))
+
+    assert cache.put_job(job(2, **after)) == (UID, matters)
+    found = cache.job(UID, "job")
+    assert found is not None
+    assert found["status"] == after
+
+
+def test_runners_of_a_finished_render_are_not_kept(cache: Cache) -> None:
+    cache.put_render(body(status=running(), version=4))
+    cache.put_job(job(2))
+    cache.put_pod(pod())
+    assert cache.pod_ends("j1")
+
+    cache.put_render(body(status=ended(), version=5))
+
+    assert (cache.job(UID, "job"), cache.pod_ends("j1")) == (None, [])
+    assert (cache.put_job(job(6)), cache.put_pod(pod())) == (None, None)
 
 
 def test_a_jobs_deletion_counts_for_that_job_only(cache: Cache) -> None:

@@ -32,6 +32,12 @@ AT_A_TIME = 8
 """Looks per provider at a time."""
 GRACE_SECONDS = 30.0
 """A vendor may not know a job that it has just accepted."""
+_NEWS = {
+    ErrorCategory.CREDENTIAL: News.HELD,
+    ErrorCategory.MONEY: News.HELD,
+    ErrorCategory.THROTTLED: News.THROTTLED,
+}
+"""What a refused look tells of the account; told once a minute, however many jobs are looked at."""
 
 
 @dataclass(slots=True)
@@ -184,12 +190,14 @@ class VendorWatch:
         return max(0.0, self._due[0][0] - now) if self._due else None
 
     async def _ask(self, uid: str, watched: _Watched) -> None:
+        asked_pause = 0.0
         try:
             look = await self.look(watched.key, watched.provider, watched.job_id, watched.since)
             watched.failures = 0
         except (VendorError, NotYet) as failed:
             watched.failures += 1
             look = None
+            asked_pause = failed.retry_after_seconds or 0.0
             log.info("no look at a vendor's job", provider=watched.provider, error=str(failed)[:200])
         except Exception:
             watched.failures += 1
@@ -201,7 +209,7 @@ class VendorWatch:
         if self._watched.get(uid) is not watched:
             return
         pause = self._pause(watched.provider) * (0.8 + 0.4 * chance_of(uid, self.clock.monotonic()))
-        self._plan(uid, pause * 2 ** min(watched.failures, 4))
+        self._plan(uid, max(asked_pause, pause * 2 ** min(watched.failures, 4)))
         if look is not None:
             self._note(uid, watched, look)
 
@@ -226,9 +234,10 @@ class VendorWatch:
         try:
             seen = await maker.look(job_id)
         except VendorError as failed:
-            if failed.category in (ErrorCategory.CREDENTIAL, ErrorCategory.MONEY):
-                token = f"look/{provider}/{int(self.clock.now() // 60)}"
-                self.tell(TellProvider(provider, token, News.HELD, f"{failed.code}: {failed.message}"))
+            if news := _NEWS.get(failed.category):
+                token = f"look/{provider}/{failed.category}/{int(self.clock.now() // 60)}"
+                message = f"{failed.code}: {failed.message}"
+                self.tell(TellProvider(provider, token, news, message, failed.retry_after_seconds))
             if failed.category is not ErrorCategory.USER:
                 raise
             if self.clock.monotonic() - since < GRACE_SECONDS:

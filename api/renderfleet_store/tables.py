@@ -113,6 +113,9 @@ jobs: Final = Table(
     Index("ix_jobs_page", "namespace", "created_at", "uid"),
     Index("ix_jobs_page_by_kind", "namespace", "kind", "created_at", "uid"),
     Index("ix_jobs_page_by_phase", "namespace", "phase", "created_at", "uid"),
+    Index(
+        "ix_jobs_under_way", "namespace", "phase", postgresql_where=text("finished_at IS NULL AND deleted_at IS NULL")
+    ),
     Index("ix_jobs_dead_letters", "created_at", "uid", postgresql_where=text("phase = 'DeadLettered'")),
     Index("ix_jobs_labels", "labels", postgresql_using="gin", postgresql_ops={"labels": "jsonb_path_ops"}),
 )

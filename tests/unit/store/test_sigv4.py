@@ -1,5 +1,6 @@
 """Our presigner says byte for byte what botocore's says."""
 
+import timeit
 from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
@@ -91,3 +92,29 @@ def test_same_address_for_any_key(key: str) -> None:
 def test_a_life_that_s3_would_refuse_is_refused_here(seconds: int) -> None:
     with pytest.raises(ValueError, match="may live for"):
         Signer("a", "b", "c").presign("GET", "http://s3/media/k", ttl_seconds=seconds, now=NOW)
+
+
+def test_it_is_worth_having_our_own() -> None:
+    """The figures are printed with `pytest -s`; the operator makes about fifteen addresses for each runner."""
+    client = boto3.client(
+        "s3",
+        endpoint_url="https://s3.example",
+        region_name="eu-west-3",
+        aws_access_key_id="AKIDEXAMPLE",
+        aws_secret_access_key="wJalrXUtnFEMI/K7MDENG",
+        config=Config(signature_version="s3v4"),
+    )
+    signer = Signer("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG", "eu-west-3")
+    asked = {"Bucket": "media", "Key": "a/b.png", "IfNoneMatch": "*"}
+
+    def theirs() -> None:
+        client.generate_presigned_url("put_object", Params=asked, ExpiresIn=900)
+
+    def ours() -> None:
+        signer.presign(
+            "PUT", "https://s3.example/media/a/b.png", ttl_seconds=900, now=NOW, headers={"If-None-Match": "*"}
+        )
+
+    theirs_ms, ours_ms = (min(timeit.repeat(one, number=100, repeat=5)) * 10 for one in (theirs, ours))
+    print(f"botocore {theirs_ms:.3f} ms, ours {ours_ms:.3f} ms for each address")
+    assert ours_ms < theirs_ms / 3

@@ -43,6 +43,8 @@ format: .venv/ready ## let ruff lay out the code
 lock: .venv/ready ## resolve all requirements anew, with hashes and without the address of any index
 	.venv/bin/uv pip compile --quiet --upgrade pyproject.toml --extra dev --generate-hashes --python-version 3.11 \
 	  --no-emit-index-url --no-header -o requirements/dev.txt
+	.venv/bin/uv pip compile --quiet --upgrade tests/data/input/generated-client/requirements.in --generate-hashes \
+	  --python-version 3.11 --no-emit-index-url --no-header --no-annotate -o tests/data/input/generated-client/requirements.txt
 	for extra in $(LOCKS); do .venv/bin/uv pip compile --quiet pyproject.toml --extra $$extra -c requirements/dev.txt \
 	  --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --no-annotate -o requirements/$$extra.txt; done
 

@@ -1,7 +1,7 @@
 """What OpenAPI says of an answer besides its body: where it leads, and which headers it carries.
 
-Links let tools go on from one request to the next: from a job that was accepted to its state, its cancellation and what
-can be made of it.
+Links let tools go on from one request to the next: from a job that was accepted to its state and its cancellation.
+Lists have none: a link must hold for each answer, and a list may be empty.
 """
 
 from typing import Any, Final
@@ -11,14 +11,9 @@ Declared = dict[str, Any]
 ID: Final = "$response.body#/id"
 
 
-def link(operation: str, body: dict[str, Any] | None = None, **parameters: str) -> Declared:
-    """A link to an operation, with parameters (and a request body) taken from the answer."""
-    made: Declared = {"operationId": operation}
-    if parameters:
-        made["parameters"] = parameters
-    if body is not None:
-        made["requestBody"] = body
-    return made
+def link(operation: str, **parameters: str) -> Declared:
+    """A link to an operation, with parameters taken from the answer."""
+    return {"operationId": operation, "parameters": parameters}
 
 
 def leads_to(description: str, links: dict[str, Declared], *headers: str) -> Declared:
@@ -34,30 +29,8 @@ _HEADERS: Final = {
 }
 
 
-def of_job(pointer: str = ID) -> dict[str, Declared]:
-    """What can be done with the job whose id is at `pointer`."""
-    return {name: link(name, job_id=pointer) for name in ("get_job", "cancel_job", "retry_job", "follow_job")}
-
-
-MADE_OF_JOB: Final[dict[str, dict[str, Declared]]] = {
-    "preview_avatar": {
-        "save_avatar": link("save_avatar", {"jobId": ID}),
-        "create_video": link("create_video", {"avatarJobId": ID, "script": "Hello", "voiceId": "anna"}),
-    },
-    "create_voice": {"create_video": link("create_video", {"voiceJobId": ID})},
-    "create_video": {},
-}
-"""By the operation that made the job: what else it can be used for."""
-
-OF_AVATAR: Final = {
-    **{name: link(name, avatar_id=ID) for name in ("get_avatar", "change_avatar", "delete_avatar")},
-    "create_video": link("create_video", {"avatarId": ID, "script": "Hello", "voiceId": "anna"}),
-}
-OF_UPLOAD: Final = {
-    "preview_avatar": link(
-        "preview_avatar", {"prompt": "the same face, smiling", "baseImageKey": "$response.body#/key"}
-    )
-}
+OF_JOB: Final = {name: link(name, job_id=ID) for name in ("get_job", "cancel_job", "retry_job", "follow_job")}
+OF_AVATAR: Final = {name: link(name, avatar_id=ID) for name in ("get_avatar", "change_avatar", "delete_avatar")}
 OF_ENDPOINT: Final = {
     name: link(name, endpoint_id=ID)
     for name in (
@@ -75,11 +48,3 @@ OF_TENANT: Final = {
     for name in ("get_tenant", "change_tenant", "delete_tenant", "create_key", "list_keys")
 }
 OF_KEY: Final = {name: link(name, name="$request.path.name", key_id=ID) for name in ("rotate_key", "revoke_key")}
-
-
-def of_page(operation: str, **first: Declared) -> Declared:
-    """A list's answer: its next part, and what its first item leads to."""
-    return {"links": {"next": link(operation, cursor="$response.body#/nextCursor"), **first}}
-
-
-OF_FIRST_JOB: Final = of_job("$response.body#/items/0/id")

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from renderfleet_api.auth import Admin
 from renderfleet_api.conditional import UNCHANGED, Known
 from renderfleet_api.keys import SHOWN_CHARACTERS, new_key
-from renderfleet_api.links import OF_KEY, OF_TENANT, leads_to, of_page
+from renderfleet_api.links import OF_KEY, OF_TENANT, leads_to
 from renderfleet_api.parts import Parts, Use
 from renderfleet_api.problems import NotFound, Problem, Refused, responses
 from renderfleet_api.schemas import HoldRequest, KeyRequest, KeyRotation, Redrive, TenantChange, TenantRequest
@@ -227,7 +227,7 @@ async def release_provider(name: Name, _: Admin, parts: Use) -> Provider:
     return await set_hold(parts, name, hold=False)
 
 
-@router.get("/dead-letters", responses={200: of_page("list_dead_letters"), **responses(), **UNCHANGED})
+@router.get("/dead-letters", responses=responses() | UNCHANGED)
 async def list_dead_letters(
     *,
     _: Admin,

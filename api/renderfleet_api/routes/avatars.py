@@ -12,7 +12,7 @@ from sqlalchemy import RowMapping
 
 from renderfleet_api.auth import Reader, TenantCaller, Writer
 from renderfleet_api.conditional import UNCHANGED, Known
-from renderfleet_api.links import OF_AVATAR, leads_to, link, of_page
+from renderfleet_api.links import OF_AVATAR, leads_to
 from renderfleet_api.parts import Parts, Use
 from renderfleet_api.problems import NotFound, Refused, invalid_field, responses
 from renderfleet_api.schemas import AvatarChange, AvatarPreviewRequest, AvatarSave
@@ -24,13 +24,13 @@ from renderfleet_store import avatars
 from renderfleet_store.documents import output_named
 from renderfleet_store.engine import transaction
 
-from .common import Cursor, How, Limit, Show, find_job, submit, submitted
+from .common import SUBMITTED, Cursor, How, Limit, Show, find_job, submit
 
 router = APIRouter(tags=["avatars"])
 _IDS = uuid.UUID("5a0a1f52-0a0b-5d77-8f3e-52464156aaaa")
 
 
-@router.post("/avatars/previews", status_code=202, responses=submitted("preview_avatar"))
+@router.post("/avatars/previews", status_code=202, responses=SUBMITTED)
 async def preview_avatar(
     *, body: AvatarPreviewRequest, response: Response, caller: Writer, parts: Use, show: Show, ask: How
 ) -> Job | Estimate:
@@ -55,14 +55,7 @@ async def save_avatar(*, body: AvatarSave, caller: Writer, parts: Use, show: Sho
     return show.avatar(saved)
 
 
-@router.get(
-    "/avatars",
-    responses={
-        200: of_page("list_avatars", get_avatar=link("get_avatar", avatar_id="$response.body#/items/0/id")),
-        **responses(),
-        **UNCHANGED,
-    },
-)
+@router.get("/avatars", responses=responses() | UNCHANGED)
 async def list_avatars(
     *, caller: Reader, parts: Use, show: Show, known: Known, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[Avatar]:

@@ -8,7 +8,6 @@ from pydantic import Field, ValidationError
 
 from renderfleet_api import problems
 from renderfleet_api.auth import TenantCaller, Writer
-from renderfleet_api.links import of_job
 from renderfleet_api.parts import Parts, Use
 from renderfleet_api.problems import ProblemBody, invalid_field, invalid_request, responses
 from renderfleet_api.schemas import Body
@@ -46,7 +45,7 @@ class BulkAnswer(View):
     results: list[BulkResult]
 
 
-@router.post("/jobs", responses={200: {"links": of_job("$response.body#/results/0/job/id")}, **responses()})
+@router.post("/jobs", responses=responses())
 async def submit_many(
     *,
     body: BulkRequest,

@@ -4,14 +4,14 @@ import asyncio
 import math
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Query, Response
 from sqlalchemy import RowMapping
 
 from renderfleet_api.auth import Reader, TenantCaller
 from renderfleet_api.estimates import estimate
-from renderfleet_api.links import MADE_OF_JOB, leads_to, of_job
+from renderfleet_api.links import OF_JOB, leads_to
 from renderfleet_api.parts import Parts, Use
 from renderfleet_api.problems import LimitReached, NotFound, Refused, responses
 from renderfleet_api.schemas import JobId
@@ -99,16 +99,15 @@ def prefers_async(prefer: str | None) -> bool:
     return re.search(r"(?:^|[,;\s])respond-async(?:$|[,;\s])", prefer or "", re.IGNORECASE) is not None
 
 
-def submitted(operation: str) -> dict[int | str, dict[str, Any]]:
-    """What the route of that operation answers to a submit, for OpenAPI."""
-    over = "Over within the time waited for; or the estimate of a dry run"
-    headers = ("Location", "Idempotent-Replayed", "Preference-Applied")
-    links = {**of_job(), **MADE_OF_JOB[operation]}
-    return {
-        200: {"model": Job | Estimate, **leads_to(over, {}, *headers)},
-        202: {"model": Job | Estimate, **leads_to("Accepted; its state is at Location", links, *headers)},
-        **responses(Refused, LimitReached),
-    }
+_HEADERS = ("Location", "Idempotent-Replayed", "Preference-Applied")
+SUBMITTED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "model": Job | Estimate,
+        **leads_to("Over within the time waited for; or the estimate of a dry run", {}, *_HEADERS),
+    },
+    202: {"model": Job | Estimate, **leads_to("Accepted; its state is at Location", OF_JOB, *_HEADERS)},
+    **responses(Refused, LimitReached),
+}
 
 
 async def submit(

@@ -7,7 +7,7 @@ from pydantic import StringConstraints
 
 from renderfleet_api.auth import Reader, Writer
 from renderfleet_api.conditional import UNCHANGED, Known
-from renderfleet_api.links import OF_FIRST_JOB, of_job, of_page
+from renderfleet_api.links import OF_JOB
 from renderfleet_api.parts import Use
 from renderfleet_api.problems import NotFound, Refused, responses
 from renderfleet_api.schemas import Instant, JobId
@@ -24,7 +24,7 @@ LabelEquals = Annotated[str, StringConstraints(pattern=r"^[^=]+=[^=]*$", max_len
 Kind = Literal["AvatarRender", "VoiceJob", "VideoRender"]
 
 
-@router.get("/jobs", responses={200: of_page("list_jobs", **OF_FIRST_JOB), **responses(), **UNCHANGED})
+@router.get("/jobs", responses=responses() | UNCHANGED)
 async def list_jobs(
     *,
     caller: Reader,
@@ -56,7 +56,7 @@ async def list_jobs(
     return Page[Job](**page_of(rows, limit, "uid", show.job))
 
 
-@router.get("/jobs/{job_id}", responses={200: {"links": of_job()}, **responses(NotFound), **UNCHANGED})
+@router.get("/jobs/{job_id}", responses={200: {"links": OF_JOB}, **responses(NotFound), **UNCHANGED})
 async def get_job(row: FoundJob, show: Show, known: Known) -> Job:
     """One job as it is now, with fresh links to its media; 304 when nothing has changed since the ETag."""
     known.check(version_of(row), has_links=bool(row["status"].get("outputs")))
@@ -64,7 +64,7 @@ async def get_job(row: FoundJob, show: Show, known: Known) -> Job:
 
 
 @router.post(
-    "/jobs/{job_id}/cancel", status_code=202, responses={202: {"links": of_job()}, **responses(NotFound, Refused)}
+    "/jobs/{job_id}/cancel", status_code=202, responses={202: {"links": OF_JOB}, **responses(NotFound, Refused)}
 )
 async def cancel_job(job_id: JobId, caller: Writer, parts: Use, show: Show) -> Job:
     """Stop a job. One that never started is Aborted and costs nothing; one at work is Cancelled."""
@@ -77,7 +77,7 @@ async def cancel_job(job_id: JobId, caller: Writer, parts: Use, show: Show) -> J
 
 
 @router.post(
-    "/jobs/{job_id}/retry", status_code=202, responses={202: {"links": of_job()}, **responses(NotFound, Refused)}
+    "/jobs/{job_id}/retry", status_code=202, responses={202: {"links": OF_JOB}, **responses(NotFound, Refused)}
 )
 async def retry_job(job_id: JobId, caller: Writer, parts: Use, show: Show) -> Job:
     """Try again a job that ended badly or is held. Its input stays as it was; a paid call may be paid again."""

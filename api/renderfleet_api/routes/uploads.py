@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from fastapi import APIRouter
 
 from renderfleet_api.auth import Writer
-from renderfleet_api.links import OF_UPLOAD
 from renderfleet_api.parts import Use
 from renderfleet_api.problems import invalid_field, responses
 from renderfleet_api.schemas import UploadRequest
@@ -28,7 +27,7 @@ class Upload(View):
     expires_at: datetime
 
 
-@router.post("/uploads", status_code=201, responses={201: {"links": OF_UPLOAD}, **responses()})
+@router.post("/uploads", status_code=201, responses=responses())
 async def create_upload(body: UploadRequest, caller: Writer, parts: Use) -> Upload:
     """Allow one upload of a picture or a recording of your own."""
     settings = parts.settings

@@ -4,7 +4,6 @@ from fastapi import APIRouter, Response
 
 from renderfleet_api.auth import Reader, Writer
 from renderfleet_api.conditional import UNCHANGED, Known
-from renderfleet_api.links import OF_FIRST_JOB, of_page
 from renderfleet_api.parts import Use
 from renderfleet_api.problems import responses
 from renderfleet_api.schemas import VoiceRequest
@@ -12,12 +11,12 @@ from renderfleet_api.views import Estimate, Job, Page, Recording, page_of, place
 from renderfleet_store import jobs
 from renderfleet_store.engine import transaction
 
-from .common import Cursor, How, Limit, Show, submit, submitted
+from .common import SUBMITTED, Cursor, How, Limit, Show, submit
 
 router = APIRouter(tags=["voice"])
 
 
-@router.post("/voice", status_code=202, responses=submitted("create_voice"))
+@router.post("/voice", status_code=202, responses=SUBMITTED)
 async def create_voice(
     *, body: VoiceRequest, response: Response, caller: Writer, parts: Use, show: Show, ask: How
 ) -> Job | Estimate:
@@ -25,7 +24,7 @@ async def create_voice(
     return await submit(parts=parts, caller=caller, show=show, body=body, ask=ask, response=response)
 
 
-@router.get("/voice", responses={200: of_page("list_voice", **OF_FIRST_JOB), **responses(), **UNCHANGED})
+@router.get("/voice", responses=responses() | UNCHANGED)
 async def list_voice(
     *, caller: Reader, parts: Use, show: Show, known: Known, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[Recording]:

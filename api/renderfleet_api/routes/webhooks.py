@@ -10,7 +10,7 @@ from sqlalchemy import RowMapping
 
 from renderfleet_api.auth import Reader, TenantCaller, Writer
 from renderfleet_api.conditional import UNCHANGED, Known
-from renderfleet_api.links import OF_ENDPOINT, link
+from renderfleet_api.links import OF_ENDPOINT
 from renderfleet_api.parts import Parts, Use
 from renderfleet_api.problems import NotFound, Refused, invalid_field, responses
 from renderfleet_api.schemas import EndpointChange, EndpointRequest, Replay
@@ -169,22 +169,7 @@ async def send_test(endpoint_id: EndpointId, caller: Writer, parts: Use) -> Endp
     return _endpoint(row)
 
 
-@router.get(
-    "/{endpoint_id}/deliveries",
-    responses={
-        200: {
-            "links": {
-                "resend_delivery": link(
-                    "resend_delivery",
-                    endpoint_id="$request.path.endpoint_id",
-                    delivery_id="$response.body#/items/0/id",
-                )
-            }
-        },
-        **responses(NotFound),
-        **UNCHANGED,
-    },
-)
+@router.get("/{endpoint_id}/deliveries", responses=responses(NotFound) | UNCHANGED)
 async def list_deliveries(
     *,
     endpoint_id: EndpointId,

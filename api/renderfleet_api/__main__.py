@@ -1,6 +1,7 @@
 """`python -m renderfleet_api`: serve. Settings come from RENDERFLEET_*."""
 
 import argparse
+import gc
 import socket
 import sys
 
@@ -41,6 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     log_json(settings.log_level)
     app = create_app(settings, storage)
+    # What is loaded by now stays. A collection that walks over all of it holds up every request and stream meanwhile.
+    gc.collect()
+    gc.freeze()
     server = Server(
         uvicorn.Config(
             app,

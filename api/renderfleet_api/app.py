@@ -19,6 +19,7 @@ from renderfleet_store.mirror import Mirror
 
 from . import problems
 from .conditional import Unchanged, answer_unchanged
+from .desk import Desk
 from .janitor import keep_clean
 from .keys import KeyRing
 from .limits import Limits
@@ -102,6 +103,7 @@ async def _make_parts(
         media=media,
         pictures=PictureFetcher(settings),
         mirror=Mirror(primary),
+        desk=Desk(primary),
         keys=KeyRing(primary, settings.key_secret.get_secret_value(), admin_key, settings.key_cache_seconds),
         tokens=token_door(settings, tenancy, primary),
         tenancy=tenancy,

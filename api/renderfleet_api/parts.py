@@ -10,6 +10,7 @@ from renderfleet_client import Cluster
 from renderfleet_store.media import MediaStore
 from renderfleet_store.mirror import Mirror
 
+from .desk import Desk
 from .keys import KeyRing
 from .limits import Limits
 from .oidc import TokenDoor
@@ -33,6 +34,7 @@ class Parts:
     media: MediaStore
     pictures: PictureFetcher
     mirror: Mirror
+    desk: Desk
     keys: KeyRing
     tokens: TokenDoor | None
     """None when no issuer is configured."""

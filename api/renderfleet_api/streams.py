@@ -8,7 +8,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Self
 
+import orjson
 import structlog
 from prometheus_client import Gauge
 from sqlalchemy import RowMapping
@@ -30,23 +32,39 @@ class Lagging(Exception):
     """This listener reads too slowly; it must start again from its last event."""
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a job. Its data are encoded once, however many listen."""
+
+    seq: int
+    namespace: str
+    uid: str
+    type: str
+    json: str
+
+    @classmethod
+    def of(cls, row: RowMapping) -> Self:
+        """A row of `job_events`."""
+        return cls(row["seq"], row["namespace"], row["uid"], row["type"], orjson.dumps(row["data"]).decode())
+
+
 @dataclass(eq=False)
 class Listener:
     """One open stream: the events of a namespace, or of one job in it."""
 
     namespace: str
     uid: str | None
-    queue: "asyncio.Queue[RowMapping | None]" = field(default_factory=lambda: asyncio.Queue(_BACKLOG))
+    queue: "asyncio.Queue[Event | None]" = field(default_factory=lambda: asyncio.Queue(_BACKLOG))
     lagging: bool = False
 
-    def offer(self, event: RowMapping | None) -> None:
+    def offer(self, event: Event | None) -> None:
         """Hand over an event; None ends the stream."""
         try:
             self.queue.put_nowait(event)
         except asyncio.QueueFull:
             self.lagging = True
 
-    async def next(self) -> RowMapping | None:
+    async def next(self) -> Event | None:
         """The next event, or None when the process is going down. Raises Lagging."""
         if self.lagging:
             raise Lagging
@@ -137,12 +155,12 @@ class Hub:
         if not cursors:
             return
         async with transaction(self._engine) as connection:
-            events = await jobs.news(connection, cursors)
-        for event in events:
-            namespace = event["namespace"]
-            if namespace not in self._cursors or event["seq"] <= self._cursors[namespace]:
+            rows = await jobs.news(connection, cursors)
+        for event in map(Event.of, rows):
+            namespace = event.namespace
+            if namespace not in self._cursors or event.seq <= self._cursors[namespace]:
                 continue
-            self._cursors[namespace] = event["seq"]
+            self._cursors[namespace] = event.seq
             for listener in self._listeners.get(namespace, ()):
-                if listener.uid in {None, event["uid"]}:
+                if listener.uid is None or listener.uid == event.uid:
                     listener.offer(event)

@@ -101,6 +101,8 @@ class Submitter:
 
     async def _reserve(self, key: str, digest: bytes) -> RowMapping | None:
         namespace = self._caller.namespace
+        if await self._parts.desk.reserve_new(namespace, key, digest):
+            return None
         try:
             async with transaction(self._parts.primary) as connection:
                 reserved = await idempotency.reserve(connection, namespace, key, digest)
@@ -188,18 +190,11 @@ class Submitter:
 
     async def _remember(self, body: dict[str, Any], key: str | None = None) -> Row:
         """Write the row now, so that a GET right after the POST finds it; the mirror would be a moment later."""
-        uid = body["metadata"]["uid"]
         try:
-            async with transaction(self._parts.primary) as connection:
-                await record(connection, [RenderSeen(body)])
-                if key is not None:
-                    await idempotency.complete(connection, self._caller.namespace, key, uid)
-                row = await jobs.get(connection, self._caller.namespace, uid)
-            if row is not None:
-                return row
+            await self._parts.desk.record(body, key)
         except StoreUnavailable:
             # It is in the cluster, which is what counts; the operator's mirror writes the row later.
-            log.warning("row left to the mirror", uid=uid)
+            log.warning("row left to the mirror", uid=body["metadata"]["uid"])
         return row_of(body)
 
 

@@ -6,9 +6,10 @@ same key, done           -> the first one's render
 same key, in flight      -> InFlight; when its time is over it counts as dead, and this request takes its place
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -31,6 +32,49 @@ class Reservation:
     """The right to do it; or, with `uid`, what was done already."""
 
     uid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A key and the request that it came with."""
+
+    namespace: str
+    key: str
+    digest: bytes
+
+
+_RESERVE = text(
+    "INSERT INTO idempotency (namespace, key, request_digest, locked_until)"
+    " SELECT namespace, key, digest, now() + make_interval(secs => :seconds)"
+    " FROM unnest(CAST(:namespaces AS text[]), CAST(:keys AS text[]), CAST(:digests AS bytea[]))"
+    # In an order that all share, so that two batches with the same keys cannot block each other.
+    " AS asked(namespace, key, digest) ORDER BY namespace, key"
+    " ON CONFLICT DO NOTHING RETURNING namespace, key"
+)
+_COMPLETE = text(
+    "UPDATE idempotency SET uid = done.uid"
+    " FROM unnest(CAST(:namespaces AS text[]), CAST(:keys AS text[]), CAST(:uids AS text[])) AS done(namespace, key, uid)"
+    " WHERE idempotency.namespace = done.namespace AND idempotency.key = done.key"
+)
+
+
+async def reserve_new(connection: AsyncConnection, asked: Sequence[Asked]) -> list[bool]:
+    """Reserve those keys that nobody used before; says of each, in their order, whether it was such a one.
+
+    Of the same key twice, the first is the new one. What to do about the others, `reserve` says.
+    """
+    given = {
+        "namespaces": [one.namespace for one in asked],
+        "keys": [one.key for one in asked],
+        "digests": [one.digest for one in asked],
+        "seconds": LOCK_SECONDS,
+    }
+    new = {(row.namespace, row.key) for row in await connection.execute(_RESERVE, given)}
+    answers = []
+    for one in asked:
+        answers.append((one.namespace, one.key) in new)
+        new.discard((one.namespace, one.key))
+    return answers
 
 
 async def reserve(connection: AsyncConnection, namespace: str, key: str, digest: bytes) -> Reservation:
@@ -56,10 +100,10 @@ async def reserve(connection: AsyncConnection, namespace: str, key: str, digest:
     return Reservation()
 
 
-async def complete(connection: AsyncConnection, namespace: str, key: str, uid: str) -> None:
-    """Remember what the key made."""
-    mine = (idempotency.c.namespace == namespace, idempotency.c.key == key)
-    await connection.execute(update(idempotency).where(*mine).values(uid=uid))
+async def complete(connection: AsyncConnection, made: Sequence[tuple[str, str, str]]) -> None:
+    """Remember what keys made: (namespace, key, UID) each."""
+    namespaces, keys, uids = (list(column) for column in zip(*made, strict=True))
+    await connection.execute(_COMPLETE, {"namespaces": namespaces, "keys": keys, "uids": uids})
 
 
 async def release(connection: AsyncConnection, namespace: str, key: str) -> None:

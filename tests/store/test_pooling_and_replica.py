@@ -11,7 +11,7 @@ from tests.support.renders import ended, render, seen
 
 from renderfleet_cluster import debian
 from renderfleet_store import avatars, idempotency, jobs
-from renderfleet_store.engine import StoreUnavailable, make_engine, transaction
+from renderfleet_store.engine import StoreUnavailable, make_engine, reading, transaction
 from renderfleet_store.jobs import JobFilter
 from renderfleet_store.mirror import Mirror
 from renderfleet_store.wakeups import listen
@@ -49,11 +49,28 @@ async def test_everything_works_when_few_server_connections_serve_many_clients(p
                     "bytes": 1,
                 }
                 await avatars.save(connection, values, preferred=True)
+            async with reading(engine) as connection:
+                assert await jobs.get(connection, f"rf-{number}", body["metadata"]["uid"])
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(use(number) for number in range(20)))
     for engine in engines:
         await engine.dispose()
+
+
+async def test_a_connection_that_was_read_from_keeps_its_next_transaction_whole(pooled: str) -> None:
+    engine = make_engine(pooled, pooled=True, size=1)
+    async with reading(engine) as connection:
+        assert await jobs.get(connection, "n", "nothing") is None
+
+    with pytest.raises(RuntimeError):
+        async with transaction(engine) as connection:
+            await idempotency.reserve(connection, "n", "k", b"d")
+            raise RuntimeError
+
+    async with transaction(engine) as connection:
+        assert (await idempotency.reserve(connection, "n", "k", b"other")).uid is None, "the first one was rolled back"
+    await engine.dispose()
 
 
 async def test_wake_ups_come_over_the_direct_address(pooled: str, database: str) -> None:

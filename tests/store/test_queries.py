@@ -67,13 +67,41 @@ async def test_one_of_many_requests_with_one_key_gets_through(engine: AsyncEngin
     assert sorted(await asyncio.gather(*(attempt() for _ in range(20)))) == ["go"] + ["wait"] * 19
 
     async with transaction(engine) as connection:
-        await idempotency.complete(connection, "rf-acme", "k", "uid-1")
+        await idempotency.complete(connection, [("rf-acme", "k", "uid-1")])
     assert await attempt() == "uid-1"
     with pytest.raises(idempotency.KeyReused):
         async with transaction(engine) as connection:
             await idempotency.reserve(connection, "rf-acme", "k", b"other")
     async with transaction(engine) as connection:
         assert (await idempotency.reserve(connection, "rf-other", "k", b"other")).uid is None
+
+
+async def test_of_many_keys_at_once_each_new_one_is_reserved_once(engine: AsyncEngine) -> None:
+    asked = [idempotency.Asked("n", key, key.encode()) for key in ("b", "used", "a", "b")]
+    async with transaction(engine) as connection:
+        await idempotency.reserve(connection, "n", "used", b"used")
+
+    async with transaction(engine) as connection:
+        assert await idempotency.reserve_new(connection, asked) == [True, False, True, False]
+        await idempotency.complete(connection, [("n", "a", "uid-a"), ("n", "b", "uid-b")])
+
+    async with transaction(engine) as connection:
+        assert (await idempotency.reserve(connection, "n", "a", b"a")).uid == "uid-a"
+        assert (await idempotency.reserve(connection, "n", "b", b"b")).uid == "uid-b"
+        with pytest.raises(idempotency.InFlight):
+            await idempotency.reserve(connection, "n", "used", b"used")
+
+
+async def test_batches_with_the_same_keys_do_not_block_each_other(engine: AsyncEngine) -> None:
+    asked = [idempotency.Asked("n", str(number), b"d") for number in range(50)]
+
+    async def reserve(order: int) -> int:
+        async with transaction(engine) as connection:
+            return sum(await idempotency.reserve_new(connection, asked[::order]))
+
+    won = await asyncio.gather(*(reserve(order) for order in (1, -1, 1, -1)))
+
+    assert sum(won) == len(asked)
 
 
 async def test_a_reservation_ends_by_release_unlock_or_time(engine: AsyncEngine) -> None:

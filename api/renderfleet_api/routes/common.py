@@ -19,7 +19,7 @@ from renderfleet_api.submit import Accepted, Submitter, is_over
 from renderfleet_api.views import Estimate, Job, Presenter, Row
 from renderfleet_api.wishes import RenderRequest, wish_for
 from renderfleet_store import jobs
-from renderfleet_store.engine import transaction
+from renderfleet_store.engine import reading, transaction
 
 Limit = Annotated[int, Query(ge=1, le=200, description="How many items at most")]
 Cursor = Annotated[str | None, Query(max_length=500, description="nextCursor of the part before")]
@@ -81,7 +81,7 @@ FoundJob = Annotated[RowMapping, Depends(job_row)]
 
 async def find_job(parts: Parts, caller: TenantCaller, job_id: str) -> RowMapping:
     """The caller's job of that id. Raises NotFound, also for somebody else's."""
-    async with transaction(parts.primary) as connection:
+    async with reading(parts.primary) as connection:
         row = await jobs.get(connection, caller.namespace, job_id)
     if row is None:
         raise NotFound("There is no job of that id.", job_id=job_id)

@@ -9,13 +9,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from renderfleet_api.auth import Reader
 from renderfleet_api.parts import Parts, Use
 from renderfleet_api.problems import NotFound, responses
-from renderfleet_api.streams import Lagging
+from renderfleet_api.streams import Event, Lagging
 from renderfleet_api.submit import is_over
 from renderfleet_api.views import Row
 from renderfleet_store import jobs
@@ -45,19 +44,19 @@ async def follow_job(
         if forgotten:
             yield ServerSentEvent(event="reset", data={"reason": "the events after this id are no longer kept"})
         seen = start
-        for old in past:
-            seen = old["seq"]
+        for old in map(Event.of, past):
+            seen = old.seq
             yield _sse(old)
         try:
             while not is_over(now):
                 event = await listener.next()
                 if event is None:
                     return
-                if event["seq"] <= seen:
+                if event.seq <= seen:
                     continue
-                seen = event["seq"]
+                seen = event.seq
                 yield _sse(event)
-                if event["type"] in {"end", "deleted"}:
+                if event.type in {"end", "deleted"}:
                     now = await _again(parts, now)
         except (Lagging, StoreUnavailable):
             return
@@ -85,20 +84,20 @@ async def follow_tenant(
                     past = await jobs.events_of_namespace(connection, caller.namespace, seen)
                 if not past:
                     break
-                for event in past:
-                    seen = event["seq"]
+                for event in map(Event.of, past):
+                    seen = event.seq
                     yield _sse(event)
             while (live := await listener.next()) is not None:
-                if live["seq"] > seen:
-                    seen = live["seq"]
+                if live.seq > seen:
+                    seen = live.seq
                     yield _sse(live)
         except (Lagging, StoreUnavailable):
             # The client comes back with the last id it saw.
             return
 
 
-def _sse(event: RowMapping) -> ServerSentEvent:
-    return ServerSentEvent(id=str(event["seq"]), event=event["type"], data=event["data"], retry=_RETRY_MILLISECONDS)
+def _sse(event: Event) -> ServerSentEvent:
+    return ServerSentEvent(id=str(event.seq), event=event.type, raw_data=event.json, retry=_RETRY_MILLISECONDS)
 
 
 def _number(last_event_id: str | None) -> int:

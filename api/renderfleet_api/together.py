@@ -1,0 +1,73 @@
+"""Let requests that come at the same time share one transaction.
+
+A transaction costs its round trips however much is in it, and writers of one namespace wait for each other anyway, since
+its events are numbered in order. So what came while the database was busy is written next, all at once; who comes alone
+is served at once, and nobody waits for others to come.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from renderfleet_store.engine import StoreUnavailable
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+_MOST: int = 100
+"""Keeps a transaction short."""
+
+
+class Together(Generic[Given, Made]):
+    """Collects what callers give while one function is at work, and calls it again with all of that."""
+
+    def __init__(self, work: Callable[[Sequence[Given]], Awaitable[Sequence[Made]]]) -> None:
+        """`work` gives one result for each thing it is given, in their order, or raises and has done nothing."""
+        self._work = work
+        self._waiting: list[tuple[Given, asyncio.Future[Made]]] = []
+        self._at_work: asyncio.Task[None] | None = None
+
+    async def add(self, given: Given) -> Made:
+        """The result for `given`. Raises what `work` raises for it; the error of another caller's is not told here.
+
+        A caller that gives up waiting does not stop the work.
+        """
+        waiting: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
+        self._waiting.append((given, waiting))
+        if self._at_work is None:
+            # What is bound to a request, as its trace id, does not belong to a work that many share.
+            self._at_work = asyncio.create_task(self._run(), context=contextvars.Context())
+        return await waiting
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+                await self._serve(batch)
+        finally:
+            self._at_work = None
+            for _, waiting in self._waiting:
+                waiting.cancel()
+            self._waiting = []
+
+    async def _serve(self, batch: list[tuple[Given, "asyncio.Future[Made]"]]) -> None:
+        try:
+            made = await self._work([given for given, _ in batch])
+        except asyncio.CancelledError:
+            for _, waiting in batch:
+                waiting.cancel()
+            raise
+        except Exception as failed:
+            if len(batch) > 1 and not isinstance(failed, StoreUnavailable):
+                # One odd thing among many: each for itself, then.
+                for one in batch:
+                    await self._serve([one])
+                return
+            for _, waiting in batch:
+                if not waiting.done():
+                    waiting.set_exception(failed)
+            return
+        for (_, waiting), one_made in zip(batch, made, strict=True):
+            if not waiting.done():
+                waiting.set_result(one_made)

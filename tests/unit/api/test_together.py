@@ -1,0 +1,96 @@
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from renderfleet_api.together import Together
+from renderfleet_store.engine import StoreUnavailable
+
+
+class Desk:
+    """Doubles numbers; a batch is served when the test opens the gate."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.odd: dict[int, Exception] = {}
+
+    async def work(self, numbers: Sequence[int]) -> list[int]:
+        self.batches.append(list(numbers))
+        await self.gate.wait()
+        for number in numbers:
+            if number in self.odd:
+                raise self.odd[number]
+        return [2 * number for number in numbers]
+
+
+async def started() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def test_who_comes_alone_is_served_at_once():
+    desk = Desk()
+    desk.gate.set()
+    together = Together(desk.work)
+
+    assert [await together.add(number) for number in (1, 2)] == [2, 4]
+    assert desk.batches == [[1], [2]]
+
+
+async def test_who_comes_while_it_is_busy_is_served_together_next():
+    desk = Desk()
+    together = Together(desk.work)
+    first = asyncio.create_task(together.add(1))
+    await started()
+    others = [asyncio.create_task(together.add(number)) for number in (2, 3, 4)]
+    await started()
+
+    desk.gate.set()
+
+    assert await asyncio.gather(first, *others) == [2, 4, 6, 8]
+    assert desk.batches == [[1], [2, 3, 4]]
+
+
+async def test_one_odd_thing_fails_alone():
+    desk = Desk()
+    desk.odd = {3: ValueError("odd")}
+    together = Together(desk.work)
+    asking = [asyncio.create_task(together.add(number)) for number in (2, 3, 4)]
+    await started()
+    desk.gate.set()
+
+    told = await asyncio.gather(*asking, return_exceptions=True)
+
+    assert told[0] == 4
+    assert told[2] == 8
+    assert isinstance(told[1], ValueError)
+
+
+async def test_without_the_database_nobody_is_asked_one_by_one():
+    desk = Desk()
+    desk.odd = {2: StoreUnavailable("away")}
+    together = Together(desk.work)
+    asking = [asyncio.create_task(together.add(number)) for number in (1, 2, 3)]
+    await started()
+    desk.gate.set()
+
+    told = await asyncio.gather(*asking, return_exceptions=True)
+
+    assert all(isinstance(one, StoreUnavailable) for one in told)
+    assert desk.batches == [[1, 2, 3]]
+
+
+async def test_a_caller_that_gives_up_stops_neither_the_work_nor_the_others():
+    desk = Desk()
+    together = Together(desk.work)
+    gone, stays = (asyncio.create_task(together.add(number)) for number in (1, 2))
+    await started()
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+
+    desk.gate.set()
+
+    assert await stays == 4
+    assert await together.add(3) == 6

@@ -235,7 +235,8 @@ class MoneySweep:
 def money_table(accounts: Sequence[Account]) -> str:
     """Stories x ways to break x what became of the money."""
     rows: list[Sequence[str]] = [("STORY", "BROKEN BY", "TRIED", *(outcome.upper() for outcome in Outcome), "VERDICT")]
-    for key in dict.fromkeys((one.story, _way(one)) for one in accounts):
+    order = [story.name for story in STORIES]
+    for key in sorted({(one.story, _way(one)) for one in accounts}, key=lambda key: (order.index(key[0]), key[1])):
         mine = [one for one in accounts if (one.story, _way(one)) == key]
         counts = [str(sum(one.outcome is outcome for one in mine)) for outcome in Outcome]
         bad = sum(not one.good for one in mine)

@@ -26,7 +26,7 @@ from renderfleet_client.errors import NotFound
 from renderfleet_client.resources import EVENTS, JOBS, PODS
 from renderfleet_crds.avatar_render import AvatarRenderSpec
 from renderfleet_crds.conditions import Reason
-from renderfleet_crds.contract import Charged, Stage
+from renderfleet_crds.contract import Charged, ExitCode, Stage
 from renderfleet_crds.phases import Phase
 from renderfleet_crds.render import RenderSpec
 from renderfleet_crds.video_render import VideoRenderSpec
@@ -187,7 +187,8 @@ class Observer:
             ends = await self._live_pod_ends(job)
         for end in reversed(ends):
             result = result_of(end.message)
-            if result is not None:
+            # Who lost the claim only knows that another process was to pay: the record and the vendor know more.
+            if result is not None and end.exit_code != ExitCode.CLAIM_LOST:
                 return await self._ended(render, stage, result, prefix)
         code, detail = _why(finished, ends)
         return await self._witness(render, stage, number, prefix, code=code, detail=detail)

@@ -8,6 +8,7 @@ from tests.support.node import Ended, PodRun, Program, broke, succeed
 from renderfleet_client.errors import NotFound
 from renderfleet_client.resources import JOBS
 from renderfleet_crds import meta
+from renderfleet_crds.contract import ExitCode
 from renderfleet_operator.children import names
 from renderfleet_store.media import MediaStore
 
@@ -155,6 +156,31 @@ async def test_a_result_that_outlived_its_pod_is_used(fleet: Fleet) -> None:
 
     await fleet.until("AvatarRender", "face", "Succeeded", 30)
 
+    assert len(fleet.node.stages(made["metadata"]["uid"])) == 1
+
+
+async def test_who_lost_the_claim_has_not_the_last_word(fleet: Fleet) -> None:
+    """Two processes of one Job: the loser reports for the pod, a moment before the winner writes down what it made."""
+    unknown = '{"outcome":"broke","category":"unknown_outcome","code":"claim_lost","charged":"unknown"}'
+
+    async def lose_to_a_slow_winner(pod: PodRun) -> Ended:
+        await _claim(fleet.object_store.media, pod)
+
+        async def win() -> None:
+            await asyncio.sleep(1)
+            await _claim(fleet.object_store.media, pod, "result", '{"outcome":"done","charged":"true","outputs":[]}')
+
+        winner.append(asyncio.create_task(win()))
+        return Ended(ExitCode.CLAIM_LOST, unknown, "Error")
+
+    winner: list[asyncio.Task[None]] = []
+    fleet.node.program = lose_to_a_slow_winner
+    await fleet.start()
+    made = await fleet.apply("AvatarRender", "face", **QUICK)
+
+    one = await fleet.until("AvatarRender", "face", "Succeeded", 30)
+
+    assert one["status"]["attempts"][0]["charged"] == "true"
     assert len(fleet.node.stages(made["metadata"]["uid"])) == 1
 
 

@@ -6,8 +6,21 @@ from dataclasses import dataclass
 
 USUAL_JOBS_PER_SECOND = 40.0
 """Bare Jobs on two idle cores with tuned flags, the speed that the usual times below are for."""
-PARTS = ("throughput-500", "overhead", "eta", "throughput-5000", "restart", "fairness", "default-flags")
+PARTS = ("throughput-500", "overhead", "eta", "throughput-5000", "restart", "fairness", "door", "default-flags")
 """What is measured, in this order; all but the last on the same plane."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is asked of the API."""
+
+    pairs: int
+    """Alternations bare - API, for submits and again for GETs."""
+    seconds: float
+    """Of each half of a pair."""
+    listeners: int
+    changes: int
+    """Phase changes that each listener is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +46,8 @@ class Plan:
     finished: int
     live: int
     """Objects that a restarting operator finds."""
+    door: Size
+    """How much is asked of the API."""
     parts: tuple[str, ...] = PARTS
     """Those of PARTS that are measured."""
 
@@ -45,6 +60,7 @@ class Plan:
             "throughput-5000": 420,
             "restart": 45 + self.finished / 150,
             "fairness": 30 + self.fairness_dump / 120,
+            "door": 12 + 4 * self.door.pairs * self.door.seconds + self.door.listeners / 125 + self.door.changes * 0.75,
             "default-flags": 30 + self.default_flags_pairs * self.default_flags_count * 0.65,
         }
         return usual[part]
@@ -63,6 +79,7 @@ FULL = Plan(
     fairness_probes=5,
     finished=10_000,
     live=500,
+    door=Size(pairs=5, seconds=5, listeners=1000, changes=40),
 )
 
 QUICK = Plan(
@@ -70,14 +87,15 @@ QUICK = Plan(
     limit_seconds=6 * 60,
     pairs_500=3,
     pairs_5000=0,
-    default_flags_count=60,
+    default_flags_count=50,
     default_flags_pairs=1,
-    singles=10,
-    eta_renders=60,
+    singles=6,
+    eta_renders=40,
     fairness_dump=300,
     fairness_probes=3,
-    finished=1000,
+    finished=500,
     live=100,
+    door=Size(pairs=3, seconds=1.2, listeners=1000, changes=8),
     parts=tuple(part for part in PARTS if part != "throughput-5000"),
 )
 

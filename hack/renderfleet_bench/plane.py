@@ -36,8 +36,9 @@ NODE_SIZE = {"cpu": "10k", "memory": "64Ti", "pods": "100k"}
 """Never the reason to wait: admission and the controllers are measured, not the packing of nodes."""
 SYSTEM_NAMESPACE = "renderfleet-system"
 RELEASE = "bench"
-OPERATOR_ACCOUNT = f"{RELEASE}-operator"
-OPERATOR_USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{OPERATOR_ACCOUNT}"
+OPERATOR_USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{RELEASE}-operator"
+RIGHTS = {"operator": "templates/operator-rbac.yaml", "api": "templates/api.yaml"}
+"""Where the chart says what a program may do."""
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts")
 TOKEN_SECONDS = 7200
 READY_WITHIN_SECONDS = 60.0
@@ -58,6 +59,10 @@ class Plane:
     @property
     def flags(self) -> ControllerFlags:
         return self.shape.options.controller_flags
+
+    async def identity(self, program: str) -> Path:
+        """A kubeconfig with an account of its own for another of our programs, as `_identity` makes it."""
+        return await _identity(self.shape, self.cluster, self.scratch, program)
 
     def pids(self) -> dict[str, int]:
         """The plane's processes by name, kwok among them."""
@@ -165,23 +170,29 @@ def _is_ready(node: dict[str, Any]) -> bool:
 
 
 async def _install(shape: Shape, cluster: Cluster, scratch: Path) -> Path:
-    """CRDs, the operator's account with the rights that the chart gives it, and a kubeconfig with its token."""
+    """CRDs and the operator's account; returns its kubeconfig."""
     await _ensure_namespace(cluster, SYSTEM_NAMESPACE)
     crds = await asyncio.to_thread(kubectl, shape, "apply", "--server-side", "-f", str(REPOSITORY / "crds/manifests"))
     await asyncio.to_thread(kubectl, shape, "wait", "--for=condition=Established", "--timeout=30s", *crds_named(crds))
-    await asyncio.to_thread(kubectl, shape, "apply", "-n", SYSTEM_NAMESPACE, "-f", "-", text=_operator_rights())
-    account = {
+    return await _identity(shape, cluster, scratch, "operator")
+
+
+async def _identity(shape: Shape, cluster: Cluster, scratch: Path, program: str) -> Path:
+    """An account with the rights that the chart gives this program, and a kubeconfig with its token."""
+    account = f"{RELEASE}-{program}"
+    await asyncio.to_thread(kubectl, shape, "apply", "-n", SYSTEM_NAMESPACE, "-f", "-", text=_rights(program))
+    body = {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": {"name": OPERATOR_ACCOUNT, "namespace": SYSTEM_NAMESPACE},
+        "metadata": {"name": account, "namespace": SYSTEM_NAMESPACE},
     }
-    await cluster.create(SERVICE_ACCOUNTS, account, SYSTEM_NAMESPACE)
+    await cluster.create(SERVICE_ACCOUNTS, body, SYSTEM_NAMESPACE)
     token = await asyncio.to_thread(
-        kubectl, shape, "create", "token", OPERATOR_ACCOUNT, "-n", SYSTEM_NAMESPACE, f"--duration={TOKEN_SECONDS}s"
+        kubectl, shape, "create", "token", account, "-n", SYSTEM_NAMESPACE, f"--duration={TOKEN_SECONDS}s"
     )
     config = yaml.safe_load(shape.kubeconfig.read_text())
     config["users"][0]["user"] = {"token": token.strip()}
-    path = scratch / "operator.kubeconfig"
+    path = scratch / f"{program}.kubeconfig"
     path.touch(mode=0o600)
     path.write_text(yaml.safe_dump(config))
     return path
@@ -192,17 +203,19 @@ def crds_named(applied: str) -> list[str]:
     return [line.split()[0] for line in applied.splitlines() if line]
 
 
-def _operator_rights() -> str:
-    """The chart's own roles: an operator that lacks a right here lacks it in production."""
+def _rights(program: str) -> str:
+    """The chart's own roles: a program that lacks a right here lacks it in production."""
     command = [str(programs.HELM.path("helm")), "template", RELEASE, str(REPOSITORY / "charts/renderfleet")]
-    command += ["--namespace", SYSTEM_NAMESPACE, "--show-only", "templates/operator-rbac.yaml"]
+    command += ["--namespace", SYSTEM_NAMESPACE, "--show-only", RIGHTS[program]]
     command += ["--values", str(REPOSITORY / "charts/renderfleet-demo/renderfleet-values.yaml")]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "HOME": "/nonexistent"}
     )
     if done.returncode:
         raise Trouble(f"helm template: {done.stderr.strip()}", "run `make check`; it says what is wrong with the chart")
-    return done.stdout
+    made = yaml.safe_load_all(done.stdout)
+    roles = [one for one in made if one and one["apiVersion"].startswith("rbac.authorization.k8s.io/")]
+    return yaml.safe_dump_all(roles)
 
 
 async def _ensure_namespace(cluster: Cluster, name: str) -> None:

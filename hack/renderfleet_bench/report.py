@@ -62,6 +62,10 @@ BARS = (
     Bar("restart_writes_finished", "restart: writes to finished renders", at_most=0),
     Bar("eta_error_p50", "queue ETA: median relative error of the wait"),
     Bar("fairness", "longest wait of a single render behind a dump, in service times", at_most=1),
+    Bar("submit_ratio", "API submits against bare POSTs of the same objects", at_least=0.5),
+    Bar("get_ratio", "GET of a job against a bare route that selects one row", at_least=0.5),
+    Bar("sse_p99_s", "a phase change at 1,000 event streams, p99, seconds", at_most=1),
+    Bar("api_rss_mib", "API's resident memory at its peak, MiB", at_most=250),
 )
 """The keys of the last line, in its order. Bars without a number are for comparing runs."""
 

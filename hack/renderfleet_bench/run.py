@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from renderfleet_bench import door, overhead, plane, restart, throughput, waiting
 from renderfleet_bench import fleet as fleets
-from renderfleet_bench import overhead, plane, restart, throughput, waiting
 from renderfleet_bench.fleet import Fleet
 from renderfleet_bench.plan import USUAL_JOBS_PER_SECOND, Plan, another_round_fits, rest_after
 from renderfleet_bench.report import Report, by_count
@@ -53,6 +53,7 @@ class Run:
                 await self._part("throughput-5000", self._throughput_5000, fleet)
                 await self._part("restart", self._restart, fleet)
                 await self._part("fairness", self._fairness, fleet)
+                await self._part("door", self._door, fleet)
         if DEFAULT_FLAGS in parts:
             if self._left() < PLANE_SECONDS:
                 self._leave_out(DEFAULT_FLAGS, "no time was left")
@@ -170,6 +171,21 @@ class Run:
         self.report.numbers["fairness"] = found.worst
         self.report.notes["fairness"] = found.note()
         self.report.raw["fairness"] = found.raw()
+
+    async def _door(self, fleet: Fleet) -> None:
+        found = await door.measure(fleet, self._plan.door)
+        report = self.report
+        for key, value, note in (
+            ("submit_ratio", found.submits.ratio.value, found.submits.note()),
+            ("get_ratio", found.gets.ratio.value, found.gets.note()),
+            ("sse_p99_s", found.heard.p99_seconds, found.heard.note()),
+            ("api_rss_mib", found.peak_rss_mib, found.rss_note()),
+        ):
+            report.numbers[key] = value
+            report.notes[key] = note
+        report.sections["Processor time per bare POST, per submit"] = found.submits.cpu_rows()
+        report.sections["Processor time per bare GET, per GET of a job"] = found.gets.cpu_rows()
+        report.raw["door"] = found.raw()
 
     async def _default_flags(self, fleet: Fleet) -> None:
         await throughput.warm_up(fleet, 15)

@@ -1,8 +1,10 @@
 import os
+import subprocess
+import sys
 
 import pytest
 
-from renderfleet_bench.proc import TICKS_PER_SECOND, cost_of, parse
+from renderfleet_bench.proc import TICKS_PER_SECOND, cost_of, cpu_seconds_of_tree, parse
 
 STATUS = "Name:\tpython\nVmPeak:\t  900000 kB\nVmHWM:\t  204800 kB\nVmRSS:\t  102400 kB\nThreads:\t3\n"
 
@@ -26,3 +28,10 @@ def test_a_living_process_has_a_cost():
 def test_a_dead_process_has_none():
     with pytest.raises(FileNotFoundError):
         cost_of(2**22 + 1)
+
+
+def test_a_child_that_has_ended_and_not_been_waited_for_still_has_used_time():
+    with subprocess.Popen([sys.executable, "-c", "sum(range(2_000_000))"]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+        assert cpu_seconds_of_tree(child.pid) > 0

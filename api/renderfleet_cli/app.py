@@ -19,6 +19,7 @@ Names = Annotated[list[str], typer.Argument(metavar="NAME...", help=_NAMED, auto
 SomeNames = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME...]", help=_NAMED, show_default=False, autocompletion=render_names)
 ]
+Providers = Annotated[list[str], typer.Argument(metavar="PROVIDER...", help="Names of RenderProviders.")]
 Output = Annotated[Form | None, typer.Option("--output", "-o", help="Instead of the plain table.")]
 Selector = Annotated[str | None, typer.Option("--selector", "-l", metavar="LABELS", help="As team=blue,shot=4.")]
 Everywhere = Annotated[bool, typer.Option("--all-namespaces", "-A", help="In all namespaces.")]
@@ -145,6 +146,7 @@ def submit(
     wait: Wait = False,
     timeout: Timeout = None,
     output: Output = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check them, and say what they would cost.")] = False,
 ) -> None:
     """Ask for an avatar, a voice or a video, by flags or by a manifest.
 
@@ -154,6 +156,7 @@ def submit(
       renderfleet submit voice --text @welcome.txt --voice-id 21m00Tcm4TlvDq8ikWAM --name greeting
       renderfleet submit video --avatar-ref guide:2 --voice-ref greeting --wait
       renderfleet submit -f talking-video.yaml --wait
+      renderfleet submit -f talking-video.yaml --dry-run
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -161,7 +164,7 @@ def submit(
         raise Misused("submit what?", "name a kind (avatar, voice, video), or manifests with -f")
     from .commands.submit import submit_files
 
-    submit_files(target, filename, wait=wait, timeout_seconds=timeout, form=output)
+    submit_files(target, filename, wait=wait, timeout_seconds=timeout, form=output, dry_run=dry_run)
 
 
 @app.command("get")
@@ -313,6 +316,53 @@ def cancel(target: Target, names: Names, wait: Wait = False, timeout: Timeout = 
     from .commands.change import cancel
 
     cancel(target, names, wait=wait, timeout_seconds=timeout)
+
+
+@app.command(short_help="Move renders within the line.")
+@with_target
+def priority(
+    target: Target,
+    value: Annotated[int, typer.Argument(metavar="PRIORITY", min=0, max=1000, help="0 to 1000; 100 is usual.")],
+    names: Names,
+) -> None:
+    """Move renders that wait within the line: a higher priority starts earlier. Goes by the cluster.
+
+    \b
+    Examples:
+      renderfleet priority 500 welcome --via cluster
+      kubectl renders priority 500 video/welcome -n rf-acme
+    """
+    from .commands.change import prioritize
+
+    prioritize(target, names, value)
+
+
+@app.command(short_help="Let nothing more start at a vendor account.")
+@with_target
+def hold(target: Target, providers: Providers) -> None:
+    """Let nothing more start at vendor accounts; what is under way goes on. Needs an administrator.
+
+    \b
+    Example:
+      renderfleet hold did
+    """
+    from .commands.change import hold
+
+    hold(target, providers, held=True)
+
+
+@app.command(short_help="Let renders start at a vendor account again.")
+@with_target
+def release(target: Target, providers: Providers) -> None:
+    """Let renders start again at vendor accounts that somebody has held.
+
+    \b
+    Example:
+      renderfleet release did
+    """
+    from .commands.change import hold
+
+    hold(target, providers, held=False)
 
 
 @app.command(short_help="Try many dead-lettered renders again.")

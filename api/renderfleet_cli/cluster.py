@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from renderfleet_client import Cluster, Resource, load_login, resources
 from renderfleet_client.errors import (
@@ -31,11 +31,15 @@ from renderfleet_client.login import LoginError
 from renderfleet_crds import meta
 from renderfleet_crds.kinds import BY_KIND, RENDER_PROVIDER, RENDER_TENANT, RENDERS
 from renderfleet_crds.phases import Phase
+from renderfleet_crds.render import RenderSpec
+from renderfleet_crds.render_provider import RenderProviderSpec
+from renderfleet_providers.costs import cost_micros, estimate_usage, split_usage
 
 from .door import Target, Via, Wanted, Wish
 from .errors import CliError, Failed, Misused, NotAllowed, NotThere, Unreachable
 from .rest import still_going
 from .views import (
+    Estimate,
     Named,
     Provider,
     Quota,
@@ -228,6 +232,35 @@ class ClusterDoor:
 
     def submit(self, wish: Wish) -> Render:
         """The object as the API server stored it, with our finalizer, which spares the operator a write."""
+        return from_resource(self._create(wish))
+
+    def estimate(self, wish: Wish) -> Estimate:
+        """What the API server would store, at the provider's prices; when it would start is known over REST only."""
+        body = self._create(wish, dry_run=True)
+        spec = BY_KIND[wish.kind].spec.model_validate(body["spec"])
+        own, script = split_usage(estimate_usage(cast(RenderSpec, spec)))
+        prices = self._prices(body["spec"].get("provider"))
+        if prices is None:
+            return Estimate(kind=wish.kind, spec=body["spec"])
+        micros = cost_micros(own, prices.prices)
+        if script:
+            writer = self._prices(body["spec"].get("scriptProvider"))
+            micros += cost_micros(script, writer.prices) if writer else 0
+        return Estimate(kind=wish.kind, spec=body["spec"], micros=micros, currency=prices.currency)
+
+    def _prices(self, provider: str | None) -> RenderProviderSpec | None:
+        found = self.run(self._get_if_allowed(PROVIDERS, provider)) if provider else None
+        return RenderProviderSpec.model_validate(found["spec"]) if found else None
+
+    def hold(self, provider: str, *, held: bool) -> None:
+        """For administrators. Raises NotThere."""
+        self.run(self.cluster.patch(PROVIDERS, provider, {"spec": {"hold": held}}))
+
+    def prioritize(self, render: Render, priority: int) -> Render:
+        """The object with another place in the line. Raises Misused for a priority that the kind refuses."""
+        return self._patch(render, {"priority": priority})
+
+    def _create(self, wish: Wish, *, dry_run: bool = False) -> dict[str, Any]:
         kind = BY_KIND[wish.kind]
         namespace = wish.namespace or self.namespace
         body: dict[str, Any] = {
@@ -244,7 +277,7 @@ class ClusterDoor:
             body["metadata"]["labels"] = dict(wish.labels)
         if wish.annotations:
             body["metadata"]["annotations"] = dict(wish.annotations)
-        return from_resource(self.run(self.cluster.create(Resource.of(kind), body, namespace)))
+        return self.run(self.cluster.create(Resource.of(kind), body, namespace, dry_run=dry_run))
 
     def cancel(self, render: Render) -> Render:
         """The object after it was told to stop. Raises Failed for one that is over."""

@@ -19,7 +19,7 @@ from renderfleet_crds.phases import Phase
 
 from . import profiles
 from .errors import Failed, Misused, NotThere
-from .views import Named, Provider, Render, Surroundings, Tenant, parse_names
+from .views import Estimate, Named, Provider, Render, Surroundings, Tenant, parse_names
 
 Via = Literal["rest", "cluster"]
 
@@ -79,6 +79,12 @@ class Door(Protocol):
 
     def submit(self, wish: Wish) -> Render:
         """The render as it was accepted."""
+
+    def estimate(self, wish: Wish) -> Estimate:
+        """What it would be and cost, after all checks that a submit meets. Makes nothing."""
+
+    def hold(self, provider: str, *, held: bool) -> None:
+        """Let nothing more start at a vendor account, or again. For administrators. Raises NotThere."""
 
     def cancel(self, render: Render) -> Render:
         """The render after it was told to stop."""

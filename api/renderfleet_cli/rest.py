@@ -14,6 +14,7 @@ from .door import Via, Wanted, Wish
 from .errors import CliError, Failed, Misused, NotAllowed, NotThere, Unreachable
 from .profiles import Profile
 from .views import (
+    Estimate,
     Named,
     Provider,
     Render,
@@ -84,11 +85,23 @@ class RestDoor:
 
     def submit(self, wish: Wish) -> Render:
         """The job that was accepted. A lost answer is asked for again with the same key, so that it is made once."""
-        body = {**wish.spec, **({"name": wish.name} if wish.name else {})}
-        if wish.labels:
-            body["labels"] = dict(wish.labels)
         headers = {"Idempotency-Key": f"cli-{uuid.uuid4()}"}
-        return from_job(self.call("POST", ROUTES[wish.kind], body, headers=headers, may_repeat=True))
+        return from_job(self.call("POST", ROUTES[wish.kind], _body(wish), headers=headers, may_repeat=True))
+
+    def estimate(self, wish: Wish) -> Estimate:
+        """What the API says that it would be, cost, and have to wait."""
+        answer = self.call("POST", ROUTES[wish.kind], _body(wish), params=[("dryRun", "true")], may_repeat=True)
+        return Estimate(
+            kind=answer["kind"],
+            spec=answer["spec"],
+            micros=answer["cost"].get("estimatedMicros"),
+            currency=answer["cost"].get("currency") or "USD",
+            start_seconds=answer.get("startSeconds"),
+        )
+
+    def hold(self, provider: str, *, held: bool) -> None:
+        """For administrators."""
+        self.call("POST", f"/admin/providers/{provider}/{'hold' if held else 'release'}", may_repeat=True)
 
     def cancel(self, render: Render) -> Render:
         """The job after it was told to stop."""
@@ -253,6 +266,14 @@ class RestDoor:
                 raise error_of(answer, self.where)
             return _json_of(answer, self.where)
         raise AssertionError("the last try returns or raises")
+
+
+def _body(wish: Wish) -> dict[str, Any]:
+    return {
+        **wish.spec,
+        **({"name": wish.name} if wish.name else {}),
+        **({"labels": dict(wish.labels)} if wish.labels else {}),
+    }
 
 
 def parse_events(lines: Iterator[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -100,6 +100,20 @@ class Render:
         return f"{self.kind.lower()}/{self.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a render would be and cost; nothing was made."""
+
+    kind: str
+    spec: Document
+    """As the cluster would store it, defaults included."""
+    micros: int | None = None
+    """None when the provider, or its price list, is not to be seen."""
+    currency: str = "USD"
+    start_seconds: int | None = None
+    """From now to the start, roughly; None when nobody can say."""
+
+
 def from_resource(body: Document) -> Render:
     """Out of a custom resource."""
     about, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}

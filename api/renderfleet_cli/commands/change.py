@@ -1,9 +1,9 @@
-"""`retry`, `cancel` and `redrive`."""
+"""`retry`, `cancel`, `priority`, `hold`, `release` and `redrive`."""
 
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from renderfleet_cli.door import Door, Target, Wanted, find_each, judge, opened
 from renderfleet_cli.errors import CliError, Failed, Misused
@@ -16,6 +16,7 @@ from .show import kind_of
 from .watch import follow
 
 if TYPE_CHECKING:
+    from renderfleet_cli.cluster import ClusterDoor
     from renderfleet_cli.rest import RestDoor
 
 _STOPPED = frozenset({Phase.CANCELLED, Phase.ABORTED})
@@ -43,6 +44,27 @@ def cancel(target: Target, names: Sequence[str], *, wait: bool, timeout_seconds:
             )
         if wait:
             judge(follow(door, changed, timeout_seconds, sys.stdout), wanted=_STOPPED)
+
+
+def prioritize(target: Target, names: Sequence[str], priority: int) -> None:
+    """Move these within the line. Raises Misused over REST, which has no such route, and Failed for one that is over."""
+    with opened(target) as door:
+        if door.via == "rest":
+            raise Misused("priorities are changed in the cluster", "--via cluster, or submit with --priority")
+        cluster = cast("ClusterDoor", door)
+        for render in find_each(door, names):
+            if render.is_over:
+                raise Failed(f"{render.short_ref} is over: {render.phase}", "only what waits has a place in the line")
+            cluster.prioritize(render, priority)
+            print(f"{render.ref} has priority {priority}")
+
+
+def hold(target: Target, providers: Sequence[str], *, held: bool) -> None:
+    """Let nothing more start at these vendor accounts, or again. Raises NotThere, and NotAllowed."""
+    with opened(target) as door:
+        for name in providers:
+            door.hold(name, held=held)
+            print(f"renderprovider.renderfleet.dev/{name} {'held' if held else 'released'}")
 
 
 def redrive(

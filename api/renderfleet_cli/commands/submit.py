@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cache
 from typing import Annotated, Any
 
@@ -12,9 +13,10 @@ from typer.main import get_command
 from renderfleet_cli.door import Door, Target, Wish, judge, opened
 from renderfleet_cli.errors import Failed, Misused, NotThere
 from renderfleet_cli.options import with_target
-from renderfleet_cli.output import Form, print_renders
+from renderfleet_cli.output import Form, print_document, print_renders
 from renderfleet_cli.spec_flags import Flag, flags_of, spec_from
 from renderfleet_cli.views import Render
+from renderfleet_cli.words import money, spell
 from renderfleet_crds.kinds import AVATAR_RENDER, VIDEO_RENDER, VOICE_JOB, ResourceKind
 
 from .watch import follow
@@ -83,12 +85,19 @@ def _command(kind: ResourceKind, flags: list[Flag]) -> Any:
             float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Give up waiting after so long.")
         ] = None,
         output: Annotated[Form | None, typer.Option("--output", "-o", help="Print the render itself.")] = None,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Only check it, and say what it would cost and when it would start.")
+        ] = False,
         **given: Any,
     ) -> None:
         spec = spec_from(flags, given)
+        wishes = [Wish(kind=kind.kind, spec=spec, name=name, labels=labels_of(label or []))]
+        if dry_run:
+            estimate_all(target, wishes, form=output)
+            return
         submit_all(
             target,
-            [Wish(kind=kind.kind, spec=spec, name=name, labels=labels_of(label or []))],
+            wishes,
             wait=wait,
             timeout_seconds=timeout,
             form=output,
@@ -116,12 +125,40 @@ def labels_of(words: Sequence[str]) -> dict[str, str]:
 
 
 def submit_files(
-    target: Target, files: Sequence[str], *, wait: bool, timeout_seconds: float | None, form: Form | None
+    target: Target,
+    files: Sequence[str],
+    *,
+    wait: bool,
+    timeout_seconds: float | None,
+    form: Form | None,
+    dry_run: bool = False,
 ) -> None:
     """Submit all renders of these manifests."""
     from renderfleet_cli.manifests import read
 
+    if dry_run:
+        estimate_all(target, read(files), form=form)
+        return
     submit_all(target, read(files), wait=wait, timeout_seconds=timeout_seconds, form=form)
+
+
+def estimate_all(target: Target, wishes: Sequence[Wish], *, form: Form | None) -> None:
+    """Say what these would cost and when they would start, and make nothing. Raises Misused for one that is not valid."""
+    with opened(target) as door:
+        _check_avatars(door, wishes)
+        for wish in wishes:
+            told = door.estimate(wish)
+            if form in {"json", "yaml"}:
+                print_document(asdict(told), form)
+                continue
+            cost = "cost not known" if told.micros is None else f"about {money(told.micros, told.currency)}"
+            start = "" if told.start_seconds is None else f", starts in about {spell(told.start_seconds)}"
+            print(f"{told.kind.lower()}.renderfleet.dev{f'/{wish.name}' if wish.name else ''} is valid: {cost}{start}")
+
+
+def _check_avatars(door: Door, wishes: Sequence[Wish]) -> None:
+    if door.via == "cluster" and any("avatarId" in one.spec for one in wishes):
+        raise Misused("--avatar-id names an avatar saved over REST", "use --avatar-ref or --avatar-key, or --via rest")
 
 
 def submit_all(
@@ -129,10 +166,7 @@ def submit_all(
 ) -> None:
     """Submit, say so, and wait if asked to. Raises Failed unless all that was waited for succeeds."""
     with opened(target) as door:
-        if door.via == "cluster" and any("avatarId" in one.spec for one in wishes):
-            raise Misused(
-                "--avatar-id names an avatar saved over REST", "use --avatar-ref or --avatar-key, or --via rest"
-            )
+        _check_avatars(door, wishes)
         made = []
         for wish in wishes:
             try:

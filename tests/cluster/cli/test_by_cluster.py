@@ -582,3 +582,45 @@ def test_doctor_finds_an_object_that_cannot_go(run: CommandLine, world: World) -
 
     assert found["finalizers"]["verdict"] == "fail"
     assert "kubectl -n rf-" in found["finalizers"]["cure"]
+
+
+# ask first, and the line
+
+
+def test_a_dry_run_is_checked_by_the_api_server_and_priced(run: CommandLine, world: World) -> None:
+    name = f"eleven-{world.namespace}"
+    prices = [{"unit": "characters", "micros": 30}]
+    spec = {"vendor": "elevenlabs", "baseUrl": "https://v.example", "secretRef": {"name": "s"}, "prices": prices}
+    world.cluster_object("RenderProvider", name, spec)
+
+    told = run(*VOICE, "--provider", name, "--name", "greeting", "--dry-run", "-n", world.namespace)
+    unknown = run(*VOICE, "--provider", "nobody", "--dry-run", "-n", world.namespace)
+    wrong = run("submit", "avatar", "--prompt", "a sailor", "--count", "11", "--dry-run", "-n", world.namespace)
+
+    assert told.out == "voicejob.renderfleet.dev/greeting is valid: about 0.00045 USD\n", told.err
+    assert "cost not known" in unknown.out
+    assert (wrong.code, "count" in wrong.err) == (2, True)
+    assert run("list", "-n", world.namespace, "-o", "name").out == ""
+
+
+def test_a_provider_is_held_and_released(run: CommandLine, world: World) -> None:
+    name = f"did-{world.namespace}"
+    spec = {"vendor": "did", "baseUrl": "https://v.example", "secretRef": {"name": "s"}}
+    world.cluster_object("RenderProvider", name, spec)
+
+    held = run("hold", name, "-n", world.namespace)
+    assert held.out == f"renderprovider.renderfleet.dev/{name} held\n", held.err
+    assert world.do(lambda c: c.get(Resource.of(kinds.RENDER_PROVIDER), name))["spec"]["hold"] is True
+    assert run("release", name, "-n", world.namespace).code == 0
+    assert world.do(lambda c: c.get(Resource.of(kinds.RENDER_PROVIDER), name))["spec"]["hold"] is False
+    assert run("hold", "nobody-at-all", "-n", world.namespace).code == 1
+
+
+def test_a_priority_moves_what_waits(run: CommandLine, world: World) -> None:
+    world.voice("waits", {"phase": "Queued", "reason": "BehindOthers"})
+    world.voice("over", {"phase": "Succeeded", "reason": "MediaReady", "finishedAt": "2026-11-24T00:00:00Z"})
+
+    assert run("priority", "500", "waits", "-n", world.namespace).code == 0
+    assert world.get("VoiceJob", "waits")["spec"]["priority"] == 500
+    assert run("priority", "500", "over", "-n", world.namespace).code == 1
+    assert run("priority", "1001", "waits", "-n", world.namespace).code == 2

@@ -179,15 +179,18 @@ class Handler(BaseHTTPRequestHandler):
                     raise Refusal(409, "not_retryable", f"Only a job that ended badly or is held can be retried; this one is {job['status']}.")  # fmt: skip
                 return 202, job
             case "POST", _ if path in KINDS:
-                return self._submit(KINDS[path], body)
+                return self._submit(KINDS[path], body, dry_run=("dryRun", "true") in query)
         raise Refusal(404, "not_found", "Not Found")
 
-    def _submit(self, kind: str, body: dict[str, Any]) -> tuple[int, Any]:
+    def _submit(self, kind: str, body: dict[str, Any], *, dry_run: bool) -> tuple[int, Any]:
         api = self.api
         if kind == "VoiceJob" and ("text" in body) == ("prompt" in body):
             problem = Refusal(422, "invalid_request", "give exactly one of text and prompt")
             problem.problem["errors"] = [{"field": "", "message": "give exactly one of text and prompt"}]
             raise problem
+        if dry_run:
+            cost = {"estimatedMicros": 63_405, "actualMicros": None, "currency": "USD"}
+            return 200, {"dryRun": True, "kind": kind, "spec": body, "cost": cost, "usage": {}, "startSeconds": 90}
         key = self.headers.get("Idempotency-Key") or str(uuid.uuid4())
         if key not in api.by_key:
             api.bodies.append(body)
@@ -203,6 +206,8 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(403, "admin_key_needed", "This needs an administrator's key.")
         dead = [one for one in api.jobs.values() if one["status"] == "DeadLettered"]
         match path:
+            case "/admin/providers/did/hold" | "/admin/providers/did/release":
+                return 200, {"name": "did", "hold": path.endswith("hold")}
             case "/admin/tenants":
                 return 200, {"items": api.tenants}
             case "/admin/providers":

@@ -615,3 +615,41 @@ def test_the_plugin_never_goes_by_rest(run: CommandLine, api: Api) -> None:
     assert ran.code == 2
     assert "KUBECONFIG" in ran.err
     assert api.requests == []
+
+
+# ask first
+
+
+def test_a_dry_run_says_what_it_would_cost_and_makes_nothing(run: CommandLine, api: Api) -> None:
+    told = run(*VOICE, "--name", "greeting", "--dry-run")
+    document = json.loads(run(*VOICE, "--dry-run", "-o", "json").out)
+    wrong = run("submit", "voice", "--voice-id", "v1", "--dry-run")
+
+    assert told.out == "voicejob.renderfleet.dev/greeting is valid: about 0.063405 USD, starts in about 90 seconds\n"
+    assert (document["micros"], document["spec"]["text"]) == (63_405, "Welcome aboard.")
+    assert wrong.code == 2
+    assert "give exactly one of text and prompt" in wrong.err
+    assert api.jobs == {}
+
+
+def test_a_provider_is_held_and_released_by_an_administrator(
+    run: CommandLine, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("hold", "did").code == 1
+    monkeypatch.setenv("RENDERFLEET_KEY", ADMIN_KEY)
+
+    assert run("hold", "did").out == "renderprovider.renderfleet.dev/did held\n"
+    assert run("release", "did").out == "renderprovider.renderfleet.dev/did released\n"
+    assert [one for one in api.requests if "/hold" in one[1] or "/release" in one[1]][1:] == [
+        ("POST", "/admin/providers/did/hold"),
+        ("POST", "/admin/providers/did/release"),
+    ]
+    assert run("hold", "nobody").code == 1
+
+
+def test_priorities_are_a_matter_of_the_cluster(run: CommandLine, api: Api) -> None:
+    api.add(name="greeting")
+
+    refused = run("priority", "500", "greeting")
+
+    assert (refused.code, "--via cluster" in refused.err) == (2, True)

@@ -241,8 +241,7 @@ class Executor:
         sources = Sources(providers, result_url, callback_url)
         lives = deadline_seconds(render, stage, sources) + PENDING_SECONDS + _URLS_OUTLIVE_JOB_SECONDS
         task = build_task(render, stage, number, sources, Signer(self.media, lives))
-        tenant = self.cache.tenant_of.get(render.namespace) or render.namespace
-        return build_job(render, stage, number, task=task, shape=self.shape, tenant=tenant)
+        return build_job(render, stage, number, task=task, shape=self.shape)
 
     async def _result_url(self, render: Render) -> str:
         """Where the vendor's video is: asked for anew when this process has not seen it, as after a restart."""

@@ -28,6 +28,9 @@ KEY_ENTRY: Final = "key"
 PENDING_SECONDS: Final = 900
 """How long a pod may wait for a node and an image before its attempt is given up."""
 _LABEL_LIMIT: Final = 63
+_POD_LABELS: Final = (meta.KIND_LABEL, meta.UID_LABEL, meta.STAGE_LABEL, meta.ATTEMPT_LABEL)
+"""Of the Job's labels, those that its pod has too. Few: Job and pod are written nine times while a runner lives, and each
+label is kept account of at every write."""
 
 DEFAULT_POOLS: Final[Mapping[Stage, Pool]] = {
     Stage.GENERATE: Pool.IMAGE_GEN,
@@ -57,11 +60,11 @@ def pool_of(stage: Stage, shape: Shape) -> str:
     return shape.stage_pools.get(stage.value) or DEFAULT_POOLS[stage].value
 
 
-def build_job(render: Render, stage: Stage, number: int, *, task: Mapping[str, Any], shape: Shape, tenant: str) -> Body:
+def build_job(render: Render, stage: Stage, number: int, *, task: Mapping[str, Any], shape: Shape) -> Body:
     """The Job of one attempt."""
     pool = pool_of(stage, shape)
     settings = shape.pools.get(pool) or {}
-    labels = _labels(render, stage, number, pool, tenant)
+    labels = _labels(render, stage, number, pool)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -93,7 +96,10 @@ def build_job(render: Render, stage: Stage, number: int, *, task: Mapping[str, A
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
                 ]
             },
-            "template": {"metadata": {"labels": labels}, "spec": _pod(render, stage, task, shape, settings)},
+            "template": {
+                "metadata": {"labels": {key: labels[key] for key in _POD_LABELS}},
+                "spec": _pod(render, stage, task, shape, settings),
+            },
         },
     }
 
@@ -152,17 +158,15 @@ def _keys(render: Render) -> list[Body]:
     ]
 
 
-def _labels(render: Render, stage: Stage, number: int, pool: str, tenant: str) -> dict[str, str]:
+def _labels(render: Render, stage: Stage, number: int, pool: str) -> dict[str, str]:
+    """What selects and sorts runners; whose they are, their namespace and their owner say."""
     return {
-        meta.MANAGED_BY_LABEL: meta.MANAGED_BY,
         meta.KIND_LABEL: render.kind,
         meta.UID_LABEL: render.uid,
         meta.NAME_LABEL: label_value(render.name),
         meta.STAGE_LABEL: stage.value,
         meta.ATTEMPT_LABEL: f"{render.run}-{number}",
         meta.POOL_LABEL: pool,
-        meta.PROVIDER_LABEL: label_value(render.provider),
-        meta.TENANT_LABEL: label_value(tenant),
     }
 
 

@@ -72,7 +72,7 @@ SHAPE = Shape(
 def job_of(case: str) -> dict[str, Any]:
     one, stage, sources = CASES[case]
     task = build_task(one, stage, 1, sources, PlainSign())
-    return build_job(one, stage, 1, task=task, shape=SHAPE, tenant="acme")
+    return build_job(one, stage, 1, task=task, shape=SHAPE)
 
 
 def _compare(name: str, made: Any) -> None:
@@ -152,7 +152,7 @@ def test_another_pool_may_be_chosen_for_a_stage() -> None:
     one, stage, sources = CASES["generate"]
     shape = Shape(image="x", pools=SHAPE.pools, stage_pools={"generate": "video-gen"})
 
-    job = build_job(one, stage, 1, task=build_task(one, stage, 1, sources, PlainSign()), shape=shape, tenant="acme")
+    job = build_job(one, stage, 1, task=build_task(one, stage, 1, sources, PlainSign()), shape=shape)
 
     assert job["metadata"]["labels"][meta.POOL_LABEL] == "video-gen"
     assert job["spec"]["template"]["spec"]["nodeSelector"] == {"gpu": "no"}

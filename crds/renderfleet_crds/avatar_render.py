@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from .parts import ObjectName, StorageKey, immutable
-from .render import COMMON_RULES, RenderSpec, RenderStatus
+from .render import RenderSpec, RenderStatus
 
 PROMPT_MAX_CHARACTERS = 4000
 
@@ -14,12 +14,9 @@ class AvatarRenderSpec(RenderSpec):
     """What the avatar shall look like."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                *COMMON_RULES,
-                *immutable("provider", "prompt", "count", "size", "quality", "background", "format", "baseImageKey"),
-            ]
-        }
+        json_schema_extra=immutable(
+            "provider", "prompt", "count", "size", "quality", "background", "format", "baseImageKey"
+        )
     )
 
     provider: ObjectName = "openai"

@@ -11,9 +11,11 @@ from typing import Any
 
 from . import meta
 from .kinds import Column, ResourceKind
-from .parts import Part
+from .parts import FROZEN, Part, rule
 
-_DROPPED = frozenset({"title", "$defs", "discriminator"})
+_DROPPED = frozenset({"title", "$defs", "discriminator", FROZEN})
+_CEL_RESERVED = frozenset({"namespace", "package", "import", "function", "const", "let", "var", "loop", "return"})
+"""Words that CEL keeps for itself; a field so called is spelled `__word__` in rules (Kubernetes' escaping)."""
 Schema = dict[str, Any]
 
 
@@ -68,7 +70,29 @@ def _rewrite(node: Schema, defs: dict[str, Schema], where: str) -> Schema:
                 out[key] = value
     if out.get("type") == "integer":
         out.setdefault("format", "int64")
+    for name in node.get(FROZEN, ()):
+        _freeze(out, name)
     return out
+
+
+def _freeze(schema: Schema, name: str) -> None:
+    """Add the rules that keep a property at its first value.
+
+    The comparison stands at the property itself: the API server evaluates all rules at each write, also of the status,
+    and there it is one comparison where at the object it would be six look-ups. A rule that compares with before is passed
+    over where either is missing, so a property that may be missing needs a second one, at the object.
+    """
+    message = f"{name} cannot be changed; create a new object instead"
+    prop = schema["properties"][name]
+    _add_rule(prop, rule("self == oldSelf", message))
+    if name in schema.get("required", ()) or "default" in prop:
+        return
+    word = f"__{name}__" if name in _CEL_RESERVED else name
+    _add_rule(schema, rule(f"has(self.{word}) == has(oldSelf.{word})", message, f".{name}"))
+
+
+def _add_rule(schema: Schema, made: Schema) -> None:
+    schema["x-kubernetes-validations"] = [*schema.get("x-kubernetes-validations", ()), made]
 
 
 def crd(kind: ResourceKind) -> Schema:
@@ -89,7 +113,9 @@ def crd(kind: ResourceKind) -> Schema:
                     "kind": {"type": "string"},
                     "metadata": {"type": "object"},
                     "spec": structural_schema(kind.spec),
-                    "status": structural_schema(kind.status),
+                    # One writer: who owns which field of it is nobody's question, and to keep account of that for each
+                    # field and condition was a good part of what a write costs the API server.
+                    "status": {**structural_schema(kind.status), "x-kubernetes-map-type": "atomic"},
                 },
             }
         },

@@ -1,10 +1,10 @@
 """The base of every model here, and the small types that several of them share."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
-from pydantic.config import JsonDict, JsonValue
+from pydantic.config import JsonDict
 
 
 class Part(BaseModel):
@@ -31,27 +31,16 @@ def rule(cel: str, message: str, field_path: str | None = None) -> JsonDict:
     return made
 
 
-_CEL_RESERVED = frozenset({"namespace", "package", "import", "function", "const", "let", "var", "loop", "return"})
-"""Words that CEL keeps for itself; a field so called is spelled `__word__` in rules (Kubernetes' escaping)."""
+FROZEN: Final = "x-frozen"
+"""In a model's JSON Schema: the properties that keep their first value. `openapi` makes CEL rules of it."""
 
 
-def _in_cel(field: str) -> str:
-    return f"__{field}__" if field in _CEL_RESERVED else field
-
-
-def immutable(*fields: str) -> list[JsonValue]:
-    """CEL rules that freeze `fields` (camelCase) at their first value.
+def immutable(*fields: str) -> JsonDict:
+    """For a model's schema: freeze `fields` (camelCase) at their first value.
 
     What a paid call is made from may not change under the call; ask for a new render instead.
     """
-    return [
-        rule(
-            "has(self.{0}) == has(oldSelf.{0}) && (!has(self.{0}) || self.{0} == oldSelf.{0})".format(_in_cel(name)),
-            f"{name} cannot be changed; create a new object instead",
-            f".{name}",
-        )
-        for name in fields
-    ]
+    return {FROZEN: list(fields)}
 
 
 MicroUnits = Annotated[int, Field(ge=0)]

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from pydantic import Field
-from pydantic.config import JsonDict
 
 from .conditions import Condition
 from .contract import Charged, ErrorCategory, Output
@@ -33,7 +32,18 @@ class RenderSpec(Part):
     """Keep it queued until this is false again; what runs already is not stopped."""
     cancel: bool = False
     """Stop it: Aborted when it never started (nothing charged), Cancelled when it did."""
-    redrive: Annotated[int, Field(ge=0, le=1000)] = 0
+    redrive: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1000,
+            json_schema_extra={
+                "x-kubernetes-validations": [
+                    rule("self >= oldSelf", "redrive only grows: set it to the current value plus one")
+                ]
+            },
+        ),
+    ] = 0
     """Raise it by one to try a failed, dead-lettered, cancelled or held render again from the start."""
     retry_policy: RetryPolicy = RetryPolicy()
     queue_deadline_seconds: Seconds | None = None
@@ -44,15 +54,6 @@ class RenderSpec(Part):
     """Delete the object this long after its end, once it is archived. Unset: the operator's setting, by outcome."""
     client_reference: Annotated[str, Field(max_length=256)] | None = None
     """Anything the client wants to find the render by; kept and echoed, never read."""
-
-
-COMMON_RULES: list[JsonDict] = [
-    rule(
-        "self.redrive >= oldSelf.redrive",
-        "redrive only grows: set it to the current value plus one",
-        ".redrive",
-    ),
-]
 
 
 class QueuePosition(Part):

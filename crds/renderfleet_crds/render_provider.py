@@ -53,7 +53,7 @@ class Price(Part):
 class RenderProviderSpec(Part):
     """Where the vendor is and how to treat it."""
 
-    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": immutable("vendor")})
+    model_config = ConfigDict(json_schema_extra=immutable("vendor"))
 
     vendor: Vendor
     """Which adapter speaks to it."""

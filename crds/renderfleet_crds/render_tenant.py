@@ -20,7 +20,7 @@ class Member(Part):
 class RenderTenantSpec(Part):
     """What the tenant may use."""
 
-    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": immutable("namespace")})
+    model_config = ConfigDict(json_schema_extra=immutable("namespace"))
 
     display_name: Annotated[str, Field(max_length=128)] | None = None
     """For people."""

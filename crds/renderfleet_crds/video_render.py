@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, model_validator
 
 from .parts import ObjectName, Part, StorageKey, immutable, rule
-from .render import COMMON_RULES, RenderSpec, RenderStatus
+from .render import RenderSpec, RenderStatus
 
 SCRIPT_MAX_CHARACTERS = 10_000
 
@@ -33,27 +33,26 @@ class VideoRenderSpec(RenderSpec):
 
     model_config = ConfigDict(
         json_schema_extra={
+            **immutable(
+                "provider",
+                "avatarKey",
+                "avatarRef",
+                "audioKey",
+                "audioUrl",
+                "voiceRef",
+                "script",
+                "voiceId",
+                "voiceProvider",
+                "stitch",
+            ),
             "x-kubernetes-validations": [
-                *COMMON_RULES,
-                *immutable(
-                    "provider",
-                    "avatarKey",
-                    "avatarRef",
-                    "audioKey",
-                    "audioUrl",
-                    "voiceRef",
-                    "script",
-                    "voiceId",
-                    "voiceProvider",
-                    "stitch",
-                ),
                 rule("has(self.avatarKey) != has(self.avatarRef)", ONE_AVATAR),
                 rule(
                     "[has(self.audioKey), has(self.audioUrl), has(self.voiceRef), has(self.script)].filter(x, x).size() == 1",
                     ONE_AUDIO,
                 ),
                 rule("has(self.script) == has(self.voiceId)", SCRIPT_WITH_VOICE),
-            ]
+            ],
         }
     )
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from .parts import ObjectName, Part, immutable, rule
-from .render import COMMON_RULES, RenderSpec, RenderStatus
+from .render import RenderSpec, RenderStatus
 
 TEXT_MAX_CHARACTERS = 10_000
 
@@ -24,25 +24,24 @@ class VoiceJobSpec(RenderSpec):
 
     model_config = ConfigDict(
         json_schema_extra={
+            **immutable(
+                "provider",
+                "scriptProvider",
+                "text",
+                "prompt",
+                "voiceId",
+                "modelId",
+                "outputFormat",
+                "languageCode",
+                "settings",
+                "seed",
+            ),
             "x-kubernetes-validations": [
-                *COMMON_RULES,
-                *immutable(
-                    "provider",
-                    "scriptProvider",
-                    "text",
-                    "prompt",
-                    "voiceId",
-                    "modelId",
-                    "outputFormat",
-                    "languageCode",
-                    "settings",
-                    "seed",
-                ),
                 rule(
                     "has(self.text) != has(self.prompt)",
                     "give exactly one of text and prompt",
                 ),
-            ]
+            ],
         }
     )
 

@@ -48,10 +48,13 @@ def resources_page() -> str:
         scope = "namespaced" if kind.scope == "Namespaced" else "cluster-wide"
         parts.append(f"\n## {kind.kind}\n\n{_first_line(kind.spec)} Short name `{kind.short}`, {scope}.\n")
         schema = openapi.crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
-        rules = schema["spec"].get("x-kubernetes-validations", [])
         # The rules that freeze a field all say the same; the others deserve to be read.
-        telling = dict.fromkeys(rule["message"] for rule in rules if "cannot be changed" not in rule["message"])
-        frozen = [rule["fieldPath"].lstrip(".") for rule in rules if "cannot be changed" in rule["message"]]
+        telling = dict.fromkeys(message for message in _messages(schema["spec"]) if "cannot be changed" not in message)
+        frozen = [
+            name
+            for name, field in schema["spec"]["properties"].items()
+            if any("cannot be changed" in message for message in _messages(field, deep=False))
+        ]
         for section in ("spec", "status"):
             rows = list(_rows(schema[section]))
             parts.append(f"\n### {section}\n\n| field | type | default | |\n|---|---|---|---|\n" + "".join(rows))
@@ -59,6 +62,15 @@ def resources_page() -> str:
                 parts += [f"\nRule: {message}.\n" for message in telling]
                 parts += [f"\nFixed once set: {', '.join(f'`{name}`' for name in frozen)}.\n"] if frozen else []
     return "".join(parts)
+
+
+def _messages(schema: dict[str, Any], *, deep: bool = True) -> Iterator[str]:
+    """What the rules of a schema, and of its properties, tell who breaks them."""
+    for rule in schema.get("x-kubernetes-validations", ()):
+        yield rule["message"]
+    if deep:
+        for field in schema.get("properties", {}).values():
+            yield from _messages(field, deep=False)
 
 
 def _rows(schema: dict[str, Any], prefix: str = "") -> Iterator[str]:

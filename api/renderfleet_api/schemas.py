@@ -5,11 +5,20 @@ come the names that only REST uses. Unlike the resources, requests refuse unknow
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema
 
 from renderfleet_crds.avatar_render import AvatarRenderSpec
-from renderfleet_crds.parts import MicroUnits, ObjectName
+from renderfleet_crds.parts import ObjectName
 from renderfleet_crds.render import RenderSpec, RetryPolicy
 from renderfleet_crds.render_tenant import Member, RenderTenantSpec
 from renderfleet_crds.video_render import SCRIPT_WITH_VOICE, AvatarRef, VideoRenderSpec, VoiceRef
@@ -36,8 +45,14 @@ LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=32)]
 RenderName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 
+TenantName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+
 Words = Annotated[str, Field(max_length=256, pattern=r"^[^\x00]*$")]
 """Text for people. PostgreSQL cannot hold U+0000."""
+
+
+Budget = Annotated[int, Field(ge=0, le=10**15)]
+"""Millionths of a currency unit: up to a thousand million units. Kubernetes cannot hold more than 64 bits."""
 
 
 def _written_out(value: Any) -> Any:
@@ -54,37 +69,59 @@ ONE_AVATAR = "give at most one of avatarId, avatarJobId, avatarKey and avatarRef
 ONE_AUDIO = "give exactly one of voiceJobId, audioKey, audioUrl, voiceRef and script"
 
 
-class Body(BaseModel):
+def _exactly(schema: Any) -> None:
+    """Let a core schema take JSON's numbers and booleans for what they are: `"5"` and `true` are no integers."""
+    if isinstance(schema, dict):
+        if schema.get("type") in {"int", "float", "bool"}:
+            schema["strict"] = True
+        for inner in schema.values():
+            _exactly(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            _exactly(inner)
+
+
+class Exact(BaseModel):
+    """Refuses what the API server would refuse, too: pydantic alone would read `"5"` and `true` as integers."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler(source)
+        _exactly(schema)
+        return schema
+
+
+class Body(Exact):
     """The base of request bodies that are no specs."""
 
     model_config = STRICT
 
 
-class StrictRetryPolicy(RetryPolicy):
+class StrictRetryPolicy(Exact, RetryPolicy):
     """How often and how patiently to try again what may yet work."""
 
     model_config = STRICT
 
 
-class StrictVoiceSettings(VoiceSettings):
+class StrictVoiceSettings(Exact, VoiceSettings):
     """How the voice speaks; unset values are the vendor's defaults."""
 
     model_config = STRICT
 
 
-class StrictAvatarRef(AvatarRef):
+class StrictAvatarRef(Exact, AvatarRef):
     """A picture of an AvatarRender by its name; it need not be finished yet."""
 
     model_config = STRICT
 
 
-class StrictVoiceRef(VoiceRef):
+class StrictVoiceRef(Exact, VoiceRef):
     """A VoiceJob by its name; it need not be finished yet."""
 
     model_config = STRICT
 
 
-class _Named(RenderSpec):
+class _Named(Exact, RenderSpec):
     """What REST adds to every spec."""
 
     model_config = STRICT
@@ -197,18 +234,20 @@ class UploadRequest(Body):
     """Its size, when known: the form then allows no more."""
 
 
-class StrictMember(Member):
+class StrictMember(Exact, Member):
     """Somebody of the cluster who may manage this tenant's renders (an RBAC subject)."""
 
     model_config = STRICT
 
 
-class TenantRequest(RenderTenantSpec):
+class TenantRequest(Exact, RenderTenantSpec):
     """A new tenant: its namespace and limits."""
 
     model_config = STRICT
 
     name: Annotated[str, Field(min_length=1, max_length=48, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+    monthly_budget_micros: Budget | None = None
+    """Millionths of a currency unit per calendar month (UTC). Unset: no limit."""
     members: Annotated[list[StrictMember], Field(max_length=64)] = []  # type: ignore[assignment]
 
     def spec(self) -> dict[str, Any]:
@@ -223,7 +262,7 @@ class TenantChange(Body):
     concurrency: Annotated[int, Field(ge=0, le=10_000)] | None = None
     max_objects_per_kind: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     weight: Annotated[int, Field(ge=1, le=1000)] | None = None
-    monthly_budget_micros: MicroUnits | None = None
+    monthly_budget_micros: Budget | None = None
 
 
 class KeyRequest(Body):
@@ -247,7 +286,7 @@ class KeyRotation(Body):
 class Redrive(Body):
     """Which dead-lettered renders to try again."""
 
-    tenant: Annotated[str, Field(max_length=63)] | None = None
+    tenant: TenantName | None = None
     kind: Annotated[str, Field(pattern="^(AvatarRender|VoiceJob|VideoRender)$")] | None = None
     provider: ObjectName | None = None
     ids: Annotated[list[JobId], Field(min_length=1, max_length=500)] | None = None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from renderfleet_api.auth import Admin
@@ -16,7 +16,15 @@ from renderfleet_api.keys import SHOWN_CHARACTERS, new_key
 from renderfleet_api.links import OF_KEY, OF_TENANT, leads_to
 from renderfleet_api.parts import Parts, Use
 from renderfleet_api.problems import NotFound, Problem, Refused, responses
-from renderfleet_api.schemas import HoldRequest, KeyRequest, KeyRotation, Redrive, TenantChange, TenantRequest
+from renderfleet_api.schemas import (
+    HoldRequest,
+    KeyRequest,
+    KeyRotation,
+    Redrive,
+    TenantChange,
+    TenantName,
+    TenantRequest,
+)
 from renderfleet_api.submit import patch_spec
 from renderfleet_api.tenancy import TENANTS, namespace_of, register
 from renderfleet_api.views import Job, Page, View, page_of, place_of, version_of
@@ -34,7 +42,7 @@ from .common import Cursor, Limit, Show
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 PROVIDERS = Resource.of(RENDER_PROVIDER)
-Name = Annotated[str, Path(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+Name = Annotated[TenantName, Path()]
 _LOOK_AGAIN_SECONDS = 0.25
 
 
@@ -168,9 +176,10 @@ async def create_key(*, name: Name, body: KeyRequest, _: Admin, parts: Use, resp
         return await _add_key(connection, parts, name, name=body.name, scopes=body.scopes, lifetime=lifetime)
 
 
-@router.get("/tenants/{name}/keys", responses=responses() | UNCHANGED)
+@router.get("/tenants/{name}/keys", responses=responses(NotFound) | UNCHANGED)
 async def list_keys(name: Name, _: Admin, parts: Use, known: Known) -> Page[Key]:
     """All keys that the tenant ever had."""
+    await _find_tenant(parts, name)
     async with transaction(parts.primary) as connection:
         rows = await tenants.keys_of(connection, name)
     known.check(rows)
@@ -227,14 +236,14 @@ async def release_provider(name: Name, _: Admin, parts: Use) -> Provider:
     return await set_hold(parts, name, hold=False)
 
 
-@router.get("/dead-letters", responses=responses() | UNCHANGED)
+@router.get("/dead-letters", responses=responses(NotFound) | UNCHANGED)
 async def list_dead_letters(
     *,
     _: Admin,
     parts: Use,
     show: Show,
     known: Known,
-    tenant: str | None = None,
+    tenant: Annotated[TenantName | None, Query()] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[Job]:

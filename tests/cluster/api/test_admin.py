@@ -29,6 +29,9 @@ async def test_a_tenant_is_an_object_of_the_cluster(api: Api, cluster: Cluster, 
         unknown = await admin.post("/admin/tenants", json={"name": "x1", "members": [{"kind": "User", "who": "me"}]})
         assert unknown.status_code == 422
         assert (await admin.get("/admin/tenants/nobody")).status_code == 404
+        assert (await admin.get("/admin/tenants/nobody/keys")).status_code == 404
+        assert (await admin.get("/admin/dead-letters", params={"tenant": "nobody"})).status_code == 404
+        assert (await admin.get("/admin/dead-letters", params={"tenant": f"../{tenant.name}"})).status_code == 422
         assert tenant.name in [one["name"] for one in (await admin.get("/admin/tenants")).json()["items"]]
 
 

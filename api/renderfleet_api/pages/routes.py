@@ -212,4 +212,9 @@ def _wants_fragment(request: Request) -> bool:
 def _told(row: RowMapping) -> dict[str, Any]:
     """What the client asked for, without the switches that every render has."""
     usual = {"priority", "suspend", "cancel", "redrive", "retryPolicy", "runDeadlineSeconds", "queueDeadlineSeconds"}
-    return {name: value for name, value in row["spec"].items() if name not in usual and value not in (None, "", [])}
+    words = {True: "yes", False: "no"}
+    return {
+        name: words[value] if isinstance(value, bool) else value
+        for name, value in row["spec"].items()
+        if name not in usual and value not in (None, "", [])
+    }

@@ -72,6 +72,9 @@ async def test_jobs_are_live_filtered_and_explained(browser: Browser, api: Api, 
     await tenant.report(other, "Held", reason="OutcomeUnknown")
     await page.get_by_text("pay perhaps twice").wait_for()
     await shot(page, "held")
+    assert await page.locator("dt", has_text="stitch").locator("+ dd").inner_text() == "yes"
+    await page.get_by_role("link", name="Fleet", exact=True).click()
+    await page.locator('nav a[aria-current="page"]', has_text="Fleet").wait_for()
 
 
 async def test_cancel_and_retry_by_keyboard(browser: Browser, api: Api, tenant: Tenant) -> None:
@@ -115,6 +118,7 @@ async def test_it_fits_a_phone(browser: Browser, api: Api, tenant: Tenant) -> No
     job = await tenant.submit(name="a-rather-long-name-for-a-render-somebody-gave-it")
     page = await signed_in(browser, api, tenant.key, width=360)
     await page.locator(f"#job-{job['id']}").wait_for()
+    assert await page.locator("td[data-label=Why]").is_hidden(), "a line without a word is no use on a phone"
     await shot(page, "phone")
 
     for path in ("/ui", f"/ui/jobs/{job['id']}", "/ui/fleet"):

@@ -191,6 +191,17 @@ async def test_a_client_that_reconnects_survives_a_restart_without_loss(
     ]  # fmt: skip
 
 
+async def test_a_quiet_stream_is_kept_alive(tenant: Tenant) -> None:
+    """Proxies close what says nothing for long."""
+    async with tenant.http.stream("GET", "/events", timeout=30) as answer:
+        assert answer.headers["x-accel-buffering"] == "no"
+        async for line in answer.aiter_lines():
+            if line.startswith(":"):
+                break
+        else:
+            raise AssertionError("the stream ended without a heartbeat")
+
+
 async def test_who_may_not_see_the_job_gets_no_stream(tenant: Tenant, other: Tenant) -> None:
     job = await tenant.submit()
 

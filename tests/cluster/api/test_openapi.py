@@ -1,6 +1,7 @@
 """What the OpenAPI document says is what the API does, also for input that nobody thought of."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,33 @@ async def test_schemathesis_finds_no_violation(api: Api, tenant: Tenant, tmp_pat
 
     assert done.returncode == 0, done.stdout[-6000:]
     assert "Tested: " in done.stdout
+    links = re.search(r"API Links: +(\d+) covered", done.stdout)
+    assert links is not None
+    assert int(links[1]) > 0, done.stdout[-3000:]
+
+
+async def test_every_link_leads_to_an_operation_with_all_that_it_needs(api: Api) -> None:
+    async with api.client() as client:
+        document = (await client.get("/openapi.json")).json()
+    operations = {
+        operation["operationId"]: (path, operation)
+        for path, there in document["paths"].items()
+        for operation in there.values()
+    }
+    linked: dict[str, set[str]] = {}
+    for name, (_, operation) in operations.items():
+        for answer in operation["responses"].values():
+            for link in answer.get("links", {}).values():
+                target, _ = operations[link["operationId"]]
+                assert set(link["parameters"]) <= set(re.findall(r"{(\w+)}", target)), (name, link)
+                assert set(link["parameters"]) | {"name"} >= set(re.findall(r"{(\w+)}", target)), (name, link)
+                linked.setdefault(name, set()).add(link["operationId"])
+
+    for made in ("preview_avatar", "create_voice", "create_video", "cancel_job", "retry_job", "get_job"):
+        assert linked[made] == {"get_job", "cancel_job", "retry_job", "follow_job"}
+    assert linked["save_avatar"] == {"get_avatar", "change_avatar", "delete_avatar"}
+    assert {"rotate_secret", "send_test", "delete_endpoint"} <= linked["create_endpoint"]
+    assert linked["create_key"] == {"rotate_key", "revoke_key"}
 
 
 async def test_every_route_says_what_it_refuses(api: Api) -> None:

@@ -11,13 +11,20 @@ from .conftest import SYSTEM, Body, Fleet, eventually
 
 
 class Gate:
-    """A program that works when it is let."""
+    """A program that works when it is let, and takes a moment."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
+        self.met: list[int] = []
+        """How many others each found at work when it came."""
+        self._inside = 0
 
     async def __call__(self, pod: PodRun) -> Ended:
+        self.met.append(self._inside)
+        self._inside += 1
         await self.open.wait()
+        await asyncio.sleep(0.3)
+        self._inside -= 1
         return await succeed(pod)
 
 
@@ -62,6 +69,7 @@ async def test_no_more_run_than_the_quota_allows_and_editing_it_takes_effect_bot
     for name in names:
         one = await fleet.until("VoiceJob", name, "Succeeded", 30)
         assert len(one["status"]["attempts"]) == 1
+    assert gate.met == [0, 1, 2, 0, 0], "the two that started after the quota was lowered ran alone"
 
 
 async def _positions(fleet: Fleet, names: list[str]) -> list[int]:

@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from renderfleet_client import Cluster
 from renderfleet_store.engine import make_engine
 from renderfleet_store.media import MediaStore, StorageSettings
-from renderfleet_store.mirror import Mirror
 
 from . import problems
 from .conditional import Unchanged, answer_unchanged
@@ -102,7 +101,6 @@ async def _make_parts(
         cluster=cluster,
         media=media,
         pictures=PictureFetcher(settings),
-        mirror=Mirror(primary),
         desk=Desk(primary),
         keys=KeyRing(primary, settings.key_secret.get_secret_value(), admin_key, settings.key_cache_seconds),
         tokens=token_door(settings, tenancy, primary),

@@ -8,7 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from renderfleet_client import Cluster
 from renderfleet_store.media import MediaStore
-from renderfleet_store.mirror import Mirror
 
 from .desk import Desk
 from .keys import KeyRing
@@ -33,7 +32,6 @@ class Parts:
     cluster: Cluster
     media: MediaStore
     pictures: PictureFetcher
-    mirror: Mirror
     desk: Desk
     keys: KeyRing
     tokens: TokenDoor | None

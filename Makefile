@@ -19,7 +19,7 @@ demo-down: .venv/ready ## take the demo and its cluster away; built programs and
 
 # ------------------------------------------------------------------ prove it
 test: .venv/ready ## all tests: unit, wire, store, cluster, end to end; WORKERS=3 side by side
-	$(PY) -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(PY) -m pytest -n $(WORKERS) --no-loadscope-reorder
 
 test-unit: .venv/ready ## tests that need no server of any kind; under a minute
 	$(PY) -m pytest tests/unit

@@ -3,8 +3,10 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from renderfleet_cluster import local, programs
 from renderfleet_cluster.places import REPOSITORY, default_cluster_name, state_dir
@@ -29,17 +31,28 @@ def pytest_configure(config: pytest.Config) -> None:
         option.keep_cluster = True
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests stay together when several workers share them out: those of a file, and all that use the one node.
+class ByPlace(LoadScopeScheduling):
+    """Which tests stay together when several workers share them out: those of a file, and all that use the one node.
 
-    Tests over the wire go one by one: they are many, slow, and share nothing.
+    Tests over the wire go one by one: they are many, slow, and share nothing. (The plugin's own groups do not work with
+    this pytest: it renames tests to mark them, and names are read-only now.)
     """
-    for item in items:
-        place = item.path.relative_to(REPOSITORY / "tests")
-        if place.parts[0] != "wire":
-            group = place.parts[0] if place.parts[0] == "e2e" else str(place)
-            item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        match file.split("/")[1]:
+            case "wire":
+                return nodeid
+            case "e2e":
+                return "e2e"
+            case _:
+                return file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlace:
+    """Called with `-n` only."""
+    return ByPlace(config, log)
 
 
 @pytest.fixture(scope="session")

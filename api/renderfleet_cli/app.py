@@ -354,7 +354,7 @@ def hold(target: Target, providers: Providers) -> None:
 @app.command(short_help="Let renders start at a vendor account again.")
 @with_target
 def release(target: Target, providers: Providers) -> None:
-    """Let renders start again at vendor accounts that somebody has held.
+    """Let renders start again at vendor accounts that somebody, or the operator, has held.
 
     \b
     Example:

@@ -32,7 +32,7 @@ from renderfleet_crds import meta
 from renderfleet_crds.kinds import BY_KIND, RENDER_PROVIDER, RENDER_TENANT, RENDERS
 from renderfleet_crds.phases import Phase
 from renderfleet_crds.render import RenderSpec
-from renderfleet_crds.render_provider import RenderProviderSpec
+from renderfleet_crds.render_provider import RenderProviderSpec, hold_patch
 from renderfleet_providers.costs import cost_micros, estimate_usage, split_usage
 
 from .door import Target, Via, Wanted, Wish
@@ -254,7 +254,8 @@ class ClusterDoor:
 
     def hold(self, provider: str, *, held: bool) -> None:
         """For administrators. Raises NotThere."""
-        self.run(self.cluster.patch(PROVIDERS, provider, {"spec": {"hold": held}}))
+        patch = hold_patch(held=held, now=datetime.now(UTC).isoformat(timespec="milliseconds"))
+        self.run(self.cluster.patch(PROVIDERS, provider, patch))
 
     def prioritize(self, render: Render, priority: int) -> Render:
         """The object with another place in the line. Raises Misused for a priority that the kind refuses."""

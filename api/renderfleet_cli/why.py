@@ -122,7 +122,8 @@ def _release(render: Render, around: Surroundings) -> str:
         return f"An administrator releases it by setting spec.hold of RenderProvider {name} to false."
     return (
         "An administrator must put the account right: a new key in its Secret is noticed within half a minute, "
-        "new credit within a quarter of an hour. Until then nothing is sent there, and waiting uses up no attempt."
+        f"new credit within a quarter of an hour; `renderfleet release {name}` tries at once. "
+        "Until then nothing is sent there, and waiting uses up no attempt."
     )
 
 

@@ -1,4 +1,4 @@
-"""Presigned S3 addresses, signed by hand: 0.03 ms each where botocore takes 0.4, and the operator makes 15 per runner.
+"""Presigned S3 addresses, signed by hand: botocore takes many times as long, and the operator makes 15 per runner.
 
 Same bytes as botocore's own signer, which a test holds. Source: AWS Signature Version 4, "Authenticating Requests:
 Using Query Parameters", as S3 wants it (UNSIGNED-PAYLOAD, path encoded once).

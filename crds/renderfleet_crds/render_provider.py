@@ -1,6 +1,6 @@
 """RenderProvider: one vendor account, its limits, and, in its status, how the vendor is doing."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -67,6 +67,9 @@ class RenderProviderSpec(Part):
     breaker: BreakerSettings = BreakerSettings()
     hold: bool = False
     """Stop by hand: nothing new is started while true."""
+    released_at: Annotated[str, Field(max_length=64)] | None = None
+    """When somebody last let it go. A new value ends a hold of the operator's own (a refused key, an empty account),
+    which cannot see what was done about it; so does any other edit."""
     on_unknown_outcome: Literal["hold", "retry", "fail"] = "hold"
     """What to do when nobody can say whether a paid call happened: ask a person, pay perhaps twice, or give up."""
     call_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 300
@@ -77,6 +80,11 @@ class RenderProviderSpec(Part):
     """Price list for estimates before and costs after; empty: nothing is counted."""
     currency: Annotated[str, Field(min_length=3, max_length=3)] = "USD"
     """ISO 4217 code of the price list."""
+
+
+def hold_patch(*, held: bool, now: str) -> dict[str, Any]:
+    """Merge patch that holds a provider, or lets it go whoever held it. `now`: RFC 3339."""
+    return {"spec": {"hold": True} if held else {"hold": False, "releasedAt": now}}
 
 
 class RenderProviderStatus(Part):

@@ -35,6 +35,7 @@ from renderfleet_crds import meta
 from renderfleet_crds.conditions import ConditionType, find_condition
 from renderfleet_crds.kinds import RENDER_PROVIDER, RENDER_TENANT
 from renderfleet_crds.phases import Phase
+from renderfleet_crds.render_provider import hold_patch
 from renderfleet_store import jobs, tenants
 from renderfleet_store.engine import transaction
 
@@ -232,7 +233,7 @@ async def hold_provider(name: Name, _: Admin, parts: Use, body: HoldRequest | No
 
 @router.post("/providers/{name}/release", responses=responses(NotFound))
 async def release_provider(name: Name, _: Admin, parts: Use) -> Provider:
-    """Let a held provider work again."""
+    """Let a held provider work again, whether somebody held it or the operator did."""
     return await set_hold(parts, name, hold=False)
 
 
@@ -330,7 +331,8 @@ async def _namespace(parts: Parts, tenant: str) -> str:
 async def set_hold(parts: Parts, name: str, *, hold: bool) -> Provider:
     """The provider, held or released. Raises NotFound."""
     try:
-        return provider_view(await parts.cluster.patch(PROVIDERS, name, {"spec": {"hold": hold}}))
+        patch = hold_patch(held=hold, now=datetime.now(UTC).isoformat(timespec="milliseconds"))
+        return provider_view(await parts.cluster.patch(PROVIDERS, name, patch))
     except NotInCluster:
         raise NotFound(f"There is no provider {name}.") from None
 

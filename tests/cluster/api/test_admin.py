@@ -88,6 +88,7 @@ async def test_holding_and_releasing_a_provider(api: Api, cluster: Cluster) -> N
         listed = (await admin.get("/admin/providers")).json()["items"]
         missing = await admin.post("/admin/providers/nobody/hold")
 
+    assert (await cluster.get(PROVIDERS, "openai"))["spec"]["releasedAt"], "the operator's own hold ends with it"
     assert (held["hold"], released["hold"], missing.status_code) == (True, False, 404)
     assert [(one["name"], one["status"]["circuit"]) for one in listed] == [("openai", "Open")]
 

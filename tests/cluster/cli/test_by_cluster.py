@@ -612,7 +612,9 @@ def test_a_provider_is_held_and_released(run: CommandLine, world: World) -> None
     assert held.out == f"renderprovider.renderfleet.dev/{name} held\n", held.err
     assert world.do(lambda c: c.get(Resource.of(kinds.RENDER_PROVIDER), name))["spec"]["hold"] is True
     assert run("release", name, "-n", world.namespace).code == 0
-    assert world.do(lambda c: c.get(Resource.of(kinds.RENDER_PROVIDER), name))["spec"]["hold"] is False
+    spec = world.do(lambda c: c.get(Resource.of(kinds.RENDER_PROVIDER), name))["spec"]
+    assert spec["hold"] is False
+    assert spec["releasedAt"]
     assert run("hold", "nobody-at-all", "-n", world.namespace).code == 1
 
 

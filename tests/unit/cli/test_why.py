@@ -85,7 +85,8 @@ WAITS = [
         Surroundings(provider=Provider("openai", held=True, held_reason="401 invalid key")),
         "VoiceJob greeting has waited for 4 minutes: the account of openai is refused (401 invalid key). An administrator "
         "must put the account right: a new key in its Secret is noticed within half a minute, new credit within a quarter "
-        "of an hour. Until then nothing is sent there, and waiting uses up no attempt. Nothing has been charged.",
+        "of an hour; `renderfleet release openai` tries at once. Until then nothing is sent there, and waiting uses up no "
+        "attempt. Nothing has been charged.",
         id="account refused",
     ),
     pytest.param(

@@ -1,5 +1,6 @@
 """The API as a process of its own, with a real database, a real API server and a real object store behind it."""
 
+import asyncio
 import secrets
 import subprocess
 import sys
@@ -161,4 +162,22 @@ async def make_tenant(api: Api, cluster: Cluster, mirror: Mirror, *, objects: in
             {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": meta.QUOTA_NAME}, "spec": quota},
             namespace,
         )
+        await _until_counted(cluster, namespace, quota["hard"])
     return Tenant(name, namespace, key, api.client(key), cluster, mirror)
+
+
+async def _until_counted(cluster: Cluster, namespace: str, hard: dict[str, str]) -> None:
+    """Until its controller has counted, a quota refuses everything.
+
+    The controller looks at kinds that are new to it every five minutes only, or when a spec changes: so it is changed.
+    """
+    async with asyncio.timeout(180):
+        while True:
+            for _ in range(40):
+                found = await cluster.get(resources.RESOURCE_QUOTAS, meta.QUOTA_NAME, namespace)
+                if hard.keys() <= ((found.get("status") or {}).get("used") or {}).keys():
+                    return
+                await asyncio.sleep(0.2)
+            for changed in (dict.fromkeys(hard), hard):
+                patch = {"spec": {"hard": changed}}
+                await cluster.patch(resources.RESOURCE_QUOTAS, meta.QUOTA_NAME, patch, namespace)

@@ -8,7 +8,7 @@ is served at once, and nobody waits for others to come.
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from renderfleet_store.engine import StoreUnavailable
 
@@ -41,33 +41,42 @@ class Together(Generic[Given, Made]):
         return await waiting
 
     async def _run(self) -> None:
+        batch: list[tuple[Given, asyncio.Future[Made]]] = []
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
-                await self._serve(batch)
+                try:
+                    await self._serve(batch)
+                except StoreUnavailable as away:
+                    # Who came meanwhile would wait as long again for the same answer.
+                    _fail([*batch, *self._waiting], away)
+                    self._waiting = []
         finally:
             self._at_work = None
-            for _, waiting in self._waiting:
+            for _, waiting in [*batch, *self._waiting]:
                 waiting.cancel()
             self._waiting = []
 
     async def _serve(self, batch: list[tuple[Given, "asyncio.Future[Made]"]]) -> None:
+        """Raises StoreUnavailable, with those of the batch that had no answer before left without one."""
         try:
             made = await self._work([given for given, _ in batch])
-        except asyncio.CancelledError:
-            for _, waiting in batch:
-                waiting.cancel()
+        except StoreUnavailable:
             raise
         except Exception as failed:
-            if len(batch) > 1 and not isinstance(failed, StoreUnavailable):
+            if len(batch) == 1:
+                _fail(batch, failed)
+            else:
                 # One odd thing among many: each for itself, then.
                 for one in batch:
                     await self._serve([one])
-                return
-            for _, waiting in batch:
-                if not waiting.done():
-                    waiting.set_exception(failed)
             return
         for (_, waiting), one_made in zip(batch, made, strict=True):
             if not waiting.done():
                 waiting.set_result(one_made)
+
+
+def _fail(those: Sequence[tuple[Any, "asyncio.Future[Any]"]], error: Exception) -> None:
+    for _, waiting in those:
+        if not waiting.done():
+            waiting.set_exception(error)

@@ -63,18 +63,17 @@ async def reserve_new(connection: AsyncConnection, asked: Sequence[Asked]) -> li
 
     Of the same key twice, the first is the new one. What to do about the others, `reserve` says.
     """
+    first: dict[tuple[str, str], Asked] = {}
+    for one in asked:
+        first.setdefault((one.namespace, one.key), one)  # here, and not in the statement, whose sort may swap equals
     given = {
-        "namespaces": [one.namespace for one in asked],
-        "keys": [one.key for one in asked],
-        "digests": [one.digest for one in asked],
+        "namespaces": [one.namespace for one in first.values()],
+        "keys": [one.key for one in first.values()],
+        "digests": [one.digest for one in first.values()],
         "seconds": LOCK_SECONDS,
     }
     new = {(row.namespace, row.key) for row in await connection.execute(_RESERVE, given)}
-    answers = []
-    for one in asked:
-        answers.append((one.namespace, one.key) in new)
-        new.discard((one.namespace, one.key))
-    return answers
+    return [(one.namespace, one.key) in new and first[one.namespace, one.key] is one for one in asked]
 
 
 async def reserve(connection: AsyncConnection, namespace: str, key: str, digest: bytes) -> Reservation:

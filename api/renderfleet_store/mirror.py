@@ -196,13 +196,12 @@ class Mirror:
         closed = 0
         while True:
             async with transaction(self._engine) as connection:
-                given = {"present": list(present), "before": before, "limit": _BATCH}
-                absent = list((await connection.execute(_ABSENT, given)).scalars())
-                gone = list((await connection.execute(_DELETED, {"uids": absent})).scalars())
+                missing = await absent(connection, present, before)
+                gone = list((await connection.execute(_DELETED, {"uids": missing})).scalars())
                 rows = [dict(row) for row in (await connection.execute(_ROWS, {"uids": gone})).mappings()]
                 await _tell(connection, [_deletion(row) for row in rows])
             closed += len(gone)
-            if len(absent) < _BATCH:
+            if len(missing) < _BATCH:
                 return closed
 
     async def _record_or_split(self, batch: list[RenderSeen]) -> set[str]:
@@ -216,6 +215,12 @@ class Mirror:
                 return set()
         half = len(batch) // 2
         return await self._record_or_split(batch[:half]) | await self._record_or_split(batch[half:])
+
+
+async def absent(connection: AsyncConnection, present: Collection[str], before: datetime) -> list[str]:
+    """Some of the UIDs that are not marked as deleted, were made before then, and are not among `present`."""
+    given = {"present": list(present), "before": before, "limit": _BATCH}
+    return list((await connection.execute(_ABSENT, given)).scalars())
 
 
 async def record(connection: AsyncConnection, batch: Sequence[RenderSeen]) -> set[str]:

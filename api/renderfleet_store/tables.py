@@ -116,6 +116,7 @@ jobs: Final = Table(
     Index(
         "ix_jobs_under_way", "namespace", "phase", postgresql_where=text("finished_at IS NULL AND deleted_at IS NULL")
     ),
+    Index("ix_jobs_present", "uid", postgresql_where=text("deleted_at IS NULL")),
     Index("ix_jobs_dead_letters", "created_at", "uid", postgresql_where=text("phase = 'DeadLettered'")),
     Index("ix_jobs_labels", "labels", postgresql_using="gin", postgresql_ops={"labels": "jsonb_path_ops"}),
 )

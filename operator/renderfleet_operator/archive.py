@@ -113,11 +113,13 @@ class Archive:
                     self._note(entry[0])
 
     async def _close_absent(self) -> None:
-        if self._listed is None:
+        listed = self._listed
+        if listed is None:
             return
-        if closed := await self.mirror.close_absent(*self._listed):
+        if closed := await self.mirror.close_absent(*listed):
             log.info("renders were deleted while nobody watched", count=closed)
-        self._listed = None
+        if self._listed is listed:  # and not a newer one that came meanwhile
+            self._listed = None
 
     def _note(self, seen: RenderSeen) -> None:
         render = Render(seen.body)

@@ -1,6 +1,6 @@
 """What a full archive weighs, and that no question to it reads the whole of it.
 
-The figures in docs/concepts/retention.md: RENDERFLEET_GROWTH_COPIES=200 .venv/bin/python -m pytest -s tests/store/test_growth.py
+The figures in docs/concepts/retention.md: RENDERFLEET_GROWTH_COPIES=50 .venv/bin/python -m pytest -s tests/store/test_growth.py
 """
 
 import os
@@ -15,7 +15,7 @@ from tests.support.renders import ended, seen
 
 from renderfleet_store import jobs, prune
 from renderfleet_store.engine import transaction
-from renderfleet_store.mirror import Mirror
+from renderfleet_store.mirror import Mirror, absent
 
 RENDERS = 1000
 """Recorded as the operator does it; copies of their rows make up the rest."""
@@ -155,6 +155,7 @@ QUESTIONS: dict[str, Ask] = {
     "whether events are forgotten": lambda c: jobs.is_forgotten(c, 5),
     "what is under way": lambda c: jobs.counts(c, None),
     "what a tenant has under way": lambda c: jobs.counts(c, "rf-tenant3"),
+    "what is no longer there": lambda c: absent(c, ["one"], datetime.now(UTC)),
     "what is too old": lambda c: prune.prune(c, events=WEEK, idempotency=WEEK, outbox=WEEK),
 }
 

@@ -92,6 +92,20 @@ async def test_of_many_keys_at_once_each_new_one_is_reserved_once(engine: AsyncE
             await idempotency.reserve(connection, "n", "used", b"used")
 
 
+async def test_a_key_that_comes_twice_at_once_belongs_to_the_first_request(engine: AsyncEngine) -> None:
+    others = [idempotency.Asked("n", f"k{number}", b"d") for number in range(30)]
+    asked = [*others, *(idempotency.Asked("n", "twice", digest) for digest in (b"first", b"second"))]
+
+    async with transaction(engine) as connection:
+        assert await idempotency.reserve_new(connection, asked) == [True] * 31 + [False]
+        await idempotency.complete(connection, [("n", "twice", "uid-1")])
+
+    async with transaction(engine) as connection:
+        assert (await idempotency.reserve(connection, "n", "twice", b"first")).uid == "uid-1"
+        with pytest.raises(idempotency.KeyReused):
+            await idempotency.reserve(connection, "n", "twice", b"second")
+
+
 async def test_batches_with_the_same_keys_do_not_block_each_other(engine: AsyncEngine) -> None:
     asked = [idempotency.Asked("n", str(number), b"d") for number in range(50)]
 

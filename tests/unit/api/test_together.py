@@ -94,3 +94,35 @@ async def test_a_caller_that_gives_up_stops_neither_the_work_nor_the_others():
 
     assert await stays == 4
     assert await together.add(3) == 6
+
+
+async def test_when_the_database_goes_away_nobody_waits_for_a_second_try():
+    desk = Desk()
+    desk.odd = {1: StoreUnavailable("away")}
+    together = Together(desk.work)
+    first = asyncio.create_task(together.add(1))
+    await started()
+    behind = [asyncio.create_task(together.add(number)) for number in range(2, 250)]
+    await started()
+    desk.gate.set()
+
+    told = await asyncio.gather(first, *behind, return_exceptions=True)
+
+    assert all(isinstance(one, StoreUnavailable) for one in told)
+    assert desk.batches == [[1]]
+    assert await together.add(5) == 10
+
+
+async def test_nor_when_it_goes_away_while_each_is_tried_for_itself():
+    desk = Desk()
+    desk.odd = {2: StoreUnavailable("away"), 3: ValueError("odd")}
+    together = Together(desk.work)
+    asking = [asyncio.create_task(together.add(number)) for number in (3, 1, 2, 4)]
+    await started()
+    desk.gate.set()
+
+    told = await asyncio.gather(*asking, return_exceptions=True)
+
+    assert isinstance(told[0], ValueError)
+    assert told[1] == 2
+    assert all(isinstance(one, StoreUnavailable) for one in told[2:])

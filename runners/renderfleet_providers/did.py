@@ -16,7 +16,7 @@ job error UnknownError, VideoEnhanceError, others       VendorDown, once, credit
 job rejected                                            ContentRefused
 
 What a talk cost is the difference that it made to the account's credits; where that cannot be told, since another was
-begun at the same time, its length by `secondsPerCredit`.
+under way at the same time, its length by `secondsPerCredit`.
 
 Options: `authScheme` basic-raw (default), basic-base64 or bearer; `secondsPerCredit` for estimates (default 15);
 `lostJobSeconds`, how long a job is looked for when its creation was not answered (default 35).
@@ -55,6 +55,9 @@ SOURCE_URL = re.compile(r"https:.*\.(jpg|jpeg|png)")
 """Published pattern, not anchored at its end, without s3: which we cannot give."""
 AUDIO_URL = re.compile(r"https://\S+\.(m4a|flac|mp3|mp4|wav|M4A|FLAC|MP3|MP4|WAV)([?#][\w./=&#%-]+)?")
 """Published pattern, anchored. It knows no tilde, which most CloudFront signatures hold; those are uploaded instead."""
+ENDED = frozenset({"done", "error", "rejected"})
+TALKS_UNDER_WAY_MOST = 25
+"""More at a time than plans allow."""
 CALLBACK_URL = re.compile(r"https://\S+")
 IMAGE_UPLOAD_LIMIT_BYTES = 10_000_000
 AUDIO_UPLOAD_LIMIT_BYTES = 6_000_000
@@ -190,25 +193,31 @@ class DID:
             raise OutcomeUnknown(broken.code, "D-ID took the job but its answer cannot be read") from broken
 
     async def _balance(self) -> Balance | None:
-        """The account as it is. It is only for the books, so no trouble with it may stop a render."""
+        """The account as it is; None while talks are under way, since one that fails returns its credits.
+
+        It is only for the books, so no trouble with it may stop a render.
+        """
         try:
             async with asyncio.timeout(BOOKS_SECONDS):
-                newest = next(iter(await self._newest_talks(1)), None)
+                talks = await self._newest_talks(TALKS_UNDER_WAY_MOST)
                 remaining = await self.credits_remaining()
         except (VendorError, TimeoutError):
             return None
-        return Balance(remaining, newest) if remaining is not None else None
+        if remaining is None or any(status not in ENDED for _, status in talks):
+            return None
+        return Balance(remaining, talks[0][0] if talks else None)
 
     async def credits_taken(self, job_id: str, before: Balance) -> int | None:
         """The difference that this talk made to the account's credits. Free, never raises.
 
         D-ID names no price, neither beforehand nor in the talk. The difference belongs to this talk alone when no other
-        was begun meanwhile, which the list tells; it is read after the credits, so that it cannot miss one.
+        was under way before or begun meanwhile, which the list tells; it is read after the credits, so that it cannot
+        miss one.
         """
         try:
             async with asyncio.timeout(BOOKS_SECONDS):
                 remaining = await self.credits_remaining()
-                since = await self._newest_talks(2)
+                since = [talk for talk, _ in await self._newest_talks(2)]
         except (VendorError, TimeoutError):
             return None
         alone = since[:2] == [job_id, before.newest_job] or (since == [job_id] and before.newest_job is None)
@@ -216,12 +225,13 @@ class DID:
             return None
         return before.credits_remaining - remaining
 
-    async def _newest_talks(self, count: int) -> list[str]:
+    async def _newest_talks(self, count: int) -> list[tuple[str, str]]:
+        """(id, status) of each, the newest first."""
         page = await self._read("talks", {"limit": str(count)})
         talks = page.get("talks") if isinstance(page, dict) else None
         if not isinstance(talks, list):
             raise VendorDown("bad_list", "D-ID's list of talks cannot be read")
-        return [str(talk.get("id")) for talk in talks[:count] if isinstance(talk, dict)]
+        return [(str(talk.get("id")), str(talk.get("status"))) for talk in talks[:count] if isinstance(talk, dict)]
 
     async def look(self, job_id: str) -> VendorJobSeen:
         """How the talk is. Free. Raises VendorError; InputRefused with code NotFoundError when D-ID does not know it.

@@ -1,5 +1,6 @@
 """What a talk cost is what the vendor took: the account is read before and after, and no guess is passed off as a bill."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from tests.support.wire import KEYS, Bench, ObjectStore, Standin, standin_proces
 
 from renderfleet_crds.contract import ExitCode, Vendor
 from renderfleet_providers.did import DID
-from renderfleet_providers.ports import VideoOrder
+from renderfleet_providers.ports import JobState, VideoOrder
 
 Files = tuple[Path, Path]
 
@@ -66,13 +67,18 @@ async def test_talks_begun_at_the_same_time_are_not_told_apart(account: Bench, o
     assert ours.before is not None
     assert theirs.before is not None
 
+    while_they_work = await did.place_sources(order)
     taken = [await did.credits_taken(first.job_id, ours.before), await did.credits_taken(second.job_id, theirs.before)]
+    for talk in (first, second):
+        while (await did.look(talk.job_id)).state is not JobState.DONE:
+            await asyncio.sleep(0.1)
     alone = await did.place_sources(order)
     third = await did.start(order, alone)
     assert alone.before is not None
     counted = await did.credits_taken(third.job_id, alone.before)
     await did.aclose()
 
+    assert while_they_work.before is None, "one that fails would return its credits meanwhile"
     assert taken == [None, None]
     assert counted == account.standin.billed("did")[-1]["units"]
 

@@ -61,9 +61,13 @@ async def test_no_more_run_than_the_quota_allows_and_editing_it_takes_effect_bot
     await _set_pods(fleet, 3)
 
     async def three_run() -> bool:
-        return len(gate.met) == 3 and (await _phases(fleet, names)).count("Running") == 3
+        return (await _phases(fleet, names)).count("Running") == 3
+
+    async def their_pods_run() -> bool:
+        return len(gate.met) == 3
 
     await eventually(three_run, 5)
+    await eventually(their_pods_run, 20)
     await _set_pods(fleet, 1)
     gate.open.set()
     for name in names:

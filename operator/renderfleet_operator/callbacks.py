@@ -28,7 +28,7 @@ class Callbacks:
 
     def is_ours(self, uid: str, code: str) -> bool:
         """Whether we made this address."""
-        return hmac.compare_digest(code.encode(), self._code(uid).encode())
+        return code.isascii() and hmac.compare_digest(code, self._code(uid))
 
     def _code(self, uid: str) -> str:
         mac = hmac.digest(self.secret, b"callback/" + uid.encode(), hashlib.sha256)

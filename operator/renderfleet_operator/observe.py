@@ -232,7 +232,8 @@ class Observer:
         )
         if not listed.items:
             return RunnerSeen(Runner.WORKING, since=since)
-        said = str(listed.items[-1].get("message") or "")
+        latest = max(listed.items, key=lambda one: str(one.get("lastTimestamp") or ""))  # they come sorted by name
+        said = str(latest.get("message") or "")
         code = NO_POD if "exceeded quota" in said else POD_REFUSED
         return RunnerSeen(Runner.STARTING, since=since, code=code, detail=said[:500])
 

@@ -68,9 +68,9 @@ class Watches:
                     else:
                         self.intake.heard(source.kind, event.type, event.object)
                 await asyncio.sleep(RECONNECT_SECONDS)
-            except Gone:
-                version = None
             except ApiError as failed:
+                if isinstance(failed, Gone):
+                    version = None
                 failures += 1
                 pause = min(LONGEST_PAUSE_SECONDS, 0.1 * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
                 self.metrics.watch_restarts.inc()

@@ -73,10 +73,10 @@ class IssuerKeys:
 
     async def find(self, key_id: str | None) -> jwt.PyJWK | None:
         """The key of that id; without an id, the issuer's only key. None when there is none. Raises IssuerAway."""
-        if self._is_wanted(key_id):
+        if self._is_lacking(key_id):
+            # Whoever comes while the keys are being fetched waits, and finds what the first one fetched.
             async with self._fetching:
-                # Whoever waited for the lock finds what the first one fetched.
-                if self._is_wanted(key_id):
+                if self._is_lacking(key_id) and self._clock() - self._tried_at > _AGAIN_SECONDS:
                     await self._fetch()
         if self._clock() - self._fetched_at > max(_STALE_SECONDS, self._refresh_seconds):
             raise IssuerAway
@@ -84,19 +84,19 @@ class IssuerKeys:
             return next(iter(self._keys.values())) if len(self._keys) == 1 else None
         return self._keys.get(key_id)
 
-    def _is_wanted(self, key_id: str | None) -> bool:
-        now = self._clock()
-        is_old = now - self._fetched_at > self._refresh_seconds
-        is_unknown = key_id is not None and key_id not in self._keys
-        return (is_old or is_unknown) and now - self._tried_at > _AGAIN_SECONDS
+    def _is_lacking(self, key_id: str | None) -> bool:
+        is_old = self._clock() - self._fetched_at > self._refresh_seconds
+        return is_old or (key_id is not None and key_id not in self._keys)
 
     async def _fetch(self) -> None:
-        self._tried_at = self._clock()
         try:
             document = await self._get(self._jwks_url or await self._discover())
         except (GuardedError, ValueError) as failed:
             log.warning("issuer's keys could not be fetched", issuer=self._issuer, error=str(failed))
             return
+        finally:
+            # At the end: a try may take as long as the pause, and those who waited for it would each begin another.
+            self._tried_at = self._clock()
         self._keys = usable_keys(document)
         self._fetched_at = self._clock()
 

@@ -45,7 +45,8 @@ class ApiSettings(BaseSettings):
     }
     """What each of those words allows here: `read`, `write`, `admin`. Others allow nothing."""
     oidc_refresh_seconds: Annotated[float, Field(ge=10, le=86_400)] = 300
-    """How old the issuer's keys may be: a key that it withdrew works no longer than this."""
+    """How old the issuer's keys may be: a key that it withdrew works no longer than this, or up to a day
+    (this long, if that is more) while the issuer cannot be asked."""
 
     kubeconfig: str | None = None
     """Unset: the pod's service account, else $KUBECONFIG."""

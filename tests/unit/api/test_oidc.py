@@ -1,5 +1,6 @@
 """The issuer's keys: which are taken, and how often they are asked for. The issuer is a real HTTP server."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -71,6 +72,17 @@ async def test_a_new_key_works_at_once_but_made_up_ids_do_not_make_us_ask_for_ev
             assert await keys.find(f"made-up-{number}") is None
         assert made.asked == ["/keys", "/keys"]
         assert await keys.find(None) is None
+
+
+async def test_who_comes_while_the_keys_are_fetched_gets_the_new_ones() -> None:
+    clock = Clock()
+    async with issuer(a=rsa_key()) as made:
+        keys = keys_of(made, clock)
+        assert all(await asyncio.gather(*(keys.find("a") for _ in range(5))))
+        clock.now += 11
+        made.keys["b"] = ec_key()
+        assert all(await asyncio.gather(*(keys.find("b") for _ in range(5))))
+        assert made.asked == ["/.well-known/openid-configuration", "/keys"] * 2
 
 
 async def test_an_issuer_that_is_away_leaves_its_keys_good_for_a_day() -> None:

@@ -46,7 +46,8 @@ def check_picture(source: Path | bytes) -> Picture:
                 if width * height > MAX_PIXELS:
                     raise NotAPicture("too_many_pixels", f"the picture has more than {MAX_PIXELS} pixels")
                 image.load()
-                return Picture(f"image/{(image.format or '').lower()}", width, height)
+                # MPO is Pillow's name for a jpeg that further pictures follow, as many cameras make them.
+                return Picture("image/png" if image.format == "PNG" else "image/jpeg", width, height)
         except UnidentifiedImageError as unknown:
             raise NotAPicture("unknown_format", "the picture is neither png nor jpeg") from unknown
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as bomb:

@@ -293,12 +293,6 @@ class Redrive(Body):
     limit: Annotated[int, Field(ge=1, le=500)] = 100
 
 
-class HoldRequest(Body):
-    """Why a provider is held."""
-
-    reason: Annotated[str, Field(max_length=256)] | None = None
-
-
 EventType = Literal[
     "render.succeeded",
     "render.failed",

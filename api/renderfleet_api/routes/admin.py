@@ -17,7 +17,6 @@ from renderfleet_api.links import OF_KEY, OF_TENANT, leads_to
 from renderfleet_api.parts import Parts, Use
 from renderfleet_api.problems import NotFound, Problem, Refused, responses
 from renderfleet_api.schemas import (
-    HoldRequest,
     KeyRequest,
     KeyRotation,
     Redrive,
@@ -225,9 +224,8 @@ async def list_providers(_: Admin, parts: Use, known: Known) -> Page[Provider]:
 
 
 @router.post("/providers/{name}/hold", responses=responses(NotFound))
-async def hold_provider(name: Name, _: Admin, parts: Use, body: HoldRequest | None = None) -> Provider:
+async def hold_provider(name: Name, _: Admin, parts: Use) -> Provider:
     """Start nothing new with this provider; what runs goes on."""
-    del body
     return await set_hold(parts, name, hold=True)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import structlog
 from fastapi import APIRouter, Response
 from sqlalchemy import RowMapping
 
@@ -23,8 +24,11 @@ from renderfleet_crds.phases import Phase
 from renderfleet_store import avatars
 from renderfleet_store.documents import output_named
 from renderfleet_store.engine import transaction
+from renderfleet_store.media import MediaUnavailable
 
 from .common import SUBMITTED, Cursor, How, Limit, Show, find_job, submit
+
+log = structlog.get_logger(__name__)
 
 router = APIRouter(tags=["avatars"])
 _IDS = uuid.UUID("5a0a1f52-0a0b-5d77-8f3e-52464156aaaa")
@@ -114,16 +118,32 @@ async def _keep(parts: Parts, caller: TenantCaller, picked: _Picked, *, preferre
     """The avatar's row, whose picture is in the storage.
 
     First the picture, then the row, so that a row never leads nowhere. Each try writes to a place of its own, so that
-    none can take away what another one's row leads to; who comes second takes its picture back. A crash in between
-    leaves a picture without a row, and nobody is led to it.
+    none can take away what another one's row leads to; who comes second takes its picture back, and so does who cannot
+    write the row. A crash in between leaves a picture without a row, and nobody is led to it.
     """
     key = f"{meta.media_prefix(caller.namespace)}avatars/{picked.values['id']}-{secrets.token_hex(4)}{picked.suffix}"
     await picked.store_as(key)
-    async with parts.turns.of(caller.namespace), transaction(parts.primary) as connection:
-        saved = await avatars.save(connection, {**picked.values, "key": key}, preferred=preferred)
+    is_written = False
+    try:
+        async with parts.turns.of(caller.namespace), transaction(parts.primary) as connection:
+            saved = await avatars.save(connection, {**picked.values, "key": key}, preferred=preferred)
+            is_written = True
+    except BaseException:
+        # Past the write the commit may have come through unseen: its row must not lose the picture, so that one stays.
+        if not is_written:
+            await _take_back(parts, key)
+        raise
     if saved["key"] != key:
-        await parts.media.delete(key)
+        await _take_back(parts, key)
     return saved
+
+
+async def _take_back(parts: Parts, key: str) -> None:
+    """Delete a picture that no row leads to. One that cannot be deleted is left: it is in nobody's way."""
+    try:
+        await parts.media.delete(key)
+    except MediaUnavailable as away:
+        log.warning("a picture without an avatar could not be deleted", key=key, error=str(away))
 
 
 async def _from_preview(parts: Parts, caller: TenantCaller, body: AvatarSave) -> _Picked:

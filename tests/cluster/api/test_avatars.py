@@ -13,8 +13,12 @@ from typing import Any
 import httpx2
 import pytest
 from PIL import Image
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.api import Api, Tenant, api_process
 from tests.support.wire import ObjectStore
+
+from renderfleet_store.engine import TRANSACTION_SECONDS, transaction
 
 
 def picture(kind: str = "PNG", size: tuple[int, int] = (320, 240)) -> bytes:
@@ -188,3 +192,21 @@ async def test_saving_and_deleting_at_once_leaves_no_avatar_without_its_picture(
     await tenant.http.delete(f"/avatars/{identity}")
     left = list((store.folder / f"media/{tenant.namespace}/avatars").glob("*.png"))
     assert left == []
+
+
+async def test_an_avatar_that_cannot_be_stored_leaves_no_picture(
+    tenant: Tenant, store: ObjectStore, engine: AsyncEngine
+) -> None:
+    job = await tenant.submit("AvatarRender")
+    await store.media.write(f"media/{tenant.namespace}/{job['id']}/image-1.png", b"PNG face", "image/png")
+    await tenant.succeed(job)
+
+    async with transaction(engine, limit_seconds=2 * TRANSACTION_SECONDS) as connection:
+        # Others may read, and wait with their writes for longer than the API does.
+        await connection.execute(text("LOCK TABLE avatars IN SHARE MODE"))
+        refused = await tenant.post("/avatars", {"jobId": job["id"]})
+
+    assert (refused.status_code, refused.json()["retryable"]) == (503, True)
+    assert list((store.folder / f"media/{tenant.namespace}/avatars").glob("*.png")) == []
+    saved = (await tenant.post("/avatars", {"jobId": job["id"]})).json()
+    assert store.read(saved["key"]) == b"PNG face"

@@ -65,6 +65,7 @@ api_keys: Final = Table(
     _time("created_at", now=True),
     _time("expires_at"),
     _time("last_used_at"),
+    _time("retired_at"),
     _time("revoked_at"),
     comment="A key without a tenant belongs to an administrator",
 )

@@ -90,7 +90,9 @@ async def retire_key(connection: AsyncConnection, tenant: str, identity: str, at
     if found is not None:
         # LEAST ignores NULL.
         earlier = func.least(api_keys.c.expires_at, at)
-        await connection.execute(update(api_keys).where(api_keys.c.id == identity).values(expires_at=earlier))
+        await connection.execute(
+            update(api_keys).where(api_keys.c.id == identity).values(expires_at=earlier, retired_at=func.now())
+        )
     return found
 
 

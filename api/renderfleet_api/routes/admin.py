@@ -187,7 +187,9 @@ async def list_keys(name: Name, _: Admin, parts: Use, known: Known) -> Page[Key]
 
 
 @router.post(
-    "/tenants/{name}/keys/{key_id}/rotate", status_code=201, responses={201: {"links": OF_KEY}, **responses(NotFound)}
+    "/tenants/{name}/keys/{key_id}/rotate",
+    status_code=201,
+    responses={201: {"links": OF_KEY}, **responses(NotFound, Refused)},
 )
 async def rotate_key(
     *, name: Name, key_id: str, _: Admin, parts: Use, response: Response, body: KeyRotation | None = None
@@ -199,6 +201,11 @@ async def rotate_key(
         old = await tenants.retire_key(connection, name, key_id, until)
         if old is None:
             raise NotFound("There is no such key, or it is no longer valid.")
+        if old["retired_at"] is not None:
+            # Its time is the overlap's by now, which is no life for a new key. The error undoes the retiring.
+            raise Refused(
+                "The key was rotated before; rotate the key that replaced it, or make a new one.", code="key_retiring"
+            )
         lifetime = old["expires_at"] - old["created_at"] if old["expires_at"] else None
         made = await _add_key(connection, parts, name, name=old["name"], scopes=old["scopes"], lifetime=lifetime)
     parts.keys.forget()

@@ -254,8 +254,7 @@ class ClusterDoor:
 
     def hold(self, provider: str, *, held: bool) -> None:
         """For administrators. Raises NotThere."""
-        patch = hold_patch(held=held, now=datetime.now(UTC).isoformat(timespec="milliseconds"))
-        self.run(self.cluster.patch(PROVIDERS, provider, patch))
+        self.run(self.cluster.patch(PROVIDERS, provider, hold_patch(held=held)))
 
     def prioritize(self, render: Render, priority: int) -> Render:
         """The object with another place in the line. Raises Misused for a priority that the kind refuses."""

@@ -1,5 +1,6 @@
 """RenderProvider: one vendor account, its limits, and, in its status, how the vendor is doing."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -82,9 +83,11 @@ class RenderProviderSpec(Part):
     """ISO 4217 code of the price list."""
 
 
-def hold_patch(*, held: bool, now: str) -> dict[str, Any]:
-    """Merge patch that holds a provider, or lets it go whoever held it. `now`: RFC 3339."""
-    return {"spec": {"hold": True} if held else {"hold": False, "releasedAt": now}}
+def hold_patch(*, held: bool) -> dict[str, Any]:
+    """Merge patch that holds a provider, or lets it go now, whoever held it."""
+    if held:
+        return {"spec": {"hold": True}}
+    return {"spec": {"hold": False, "releasedAt": datetime.now(UTC).isoformat(timespec="milliseconds")}}
 
 
 class RenderProviderStatus(Part):

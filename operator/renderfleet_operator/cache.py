@@ -197,8 +197,7 @@ class Cache:
             "metadata": {key: about[key] for key in _JOB_METADATA if key in about},
             "status": body.get("status") or {},
         }
-        is_news = known is None or known["metadata"]["uid"] != about["uid"] or looks_other(made, known)
-        return JobNews(str(render_uid), is_news)
+        return JobNews(str(render_uid), known is None or looks_other(made, known))
 
     def remove_job(self, body: Body) -> str | None:
         """Forget a Job that is gone; the UID of its render."""

@@ -104,7 +104,6 @@ class Events:
             return
         self._told.pop(mark, None)
         self._told[mark] = count
-        self._told.move_to_end(mark) if mark in self._told else None
         while len(self._told) > _REMEMBERED:
             self._told.popitem(last=False)
 

@@ -16,7 +16,7 @@ from renderfleet_crds.phases import Phase
 
 from .accounts import Account, account_of, spec_changed
 from .cache import Cache, Key
-from .children.tenant import count_of
+from .children.tenant import pods_of
 from .clock import Clock
 from .decide import admission
 from .decide.actions import AskAdmission, TellProvider
@@ -408,18 +408,16 @@ class Fleet:
 
     def _pods_left(self, namespace: str, tickets: int) -> tuple[int | None, int | None]:
         """(pods the quota allows, pods that may be added). What others run there counts too."""
-        quota = self.cache.quotas.get(namespace) or {}
-        hard = ((quota.get("spec") or {}).get("hard") or {}).get("pods")
-        if hard is None:
+        allowed, used = pods_of(self.cache.quotas.get(namespace))
+        if allowed is None:
             return None, None
         ours = self._pods.get(namespace, 0) + tickets
         ended = self._ended.get(namespace) or deque()
         horizon = self.clock.monotonic() - RECENT_SECONDS
         while ended and ended[0] < horizon:
             ended.popleft()
-        used = count_of(((quota.get("status") or {}).get("used") or {}).get("pods") or 0)
-        foreign = max(0, used - ours - len(ended))
-        return count_of(hard), count_of(hard) - ours - foreign
+        foreign = max(0, (used or 0) - ours - len(ended))
+        return allowed, allowed - ours - foreign
 
     def _providers(self, now: float) -> dict[str, admission.Provider]:
         return {name: account.snapshot(now) for name, account in self.accounts.items()}

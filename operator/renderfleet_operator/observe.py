@@ -39,7 +39,7 @@ from .archive import Archive
 from .cache import Cache, Key, PodEnd
 from .children.job import ended_by, has_no_pod, is_ours
 from .children.task import correlation
-from .children.tenant import count_of
+from .children.tenant import pods_of
 from .clock import Clock, chance_of
 from .decide.lifecycle import POD_REFUSED, TAKEN_BACK
 from .decide.observed import NO_RUNNER, Dependency, Observed, Policy, Runner, RunnerSeen
@@ -238,10 +238,8 @@ class Observer:
         return RunnerSeen(Runner.STARTING, since=since, code=code, detail=said[:500])
 
     def _quota_is_full(self, namespace: str) -> bool:
-        quota = self.cache.quotas.get(namespace) or {}
-        hard = ((quota.get("spec") or {}).get("hard") or {}).get("pods")
-        used = ((quota.get("status") or {}).get("used") or {}).get("pods")
-        return hard is not None and used is not None and count_of(used) >= count_of(hard)
+        allowed, used = pods_of(self.cache.quotas.get(namespace))
+        return allowed is not None and used is not None and used >= allowed
 
     async def _without_job(self, render: Render, stage: Stage, number: int, prefix: str) -> RunnerSeen:
         if (reason := render.status.get("reason")) in TAKEN_BACK:

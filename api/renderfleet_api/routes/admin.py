@@ -336,8 +336,7 @@ async def _namespace(parts: Parts, tenant: str) -> str:
 async def set_hold(parts: Parts, name: str, *, hold: bool) -> Provider:
     """The provider, held or released. Raises NotFound."""
     try:
-        patch = hold_patch(held=hold, now=datetime.now(UTC).isoformat(timespec="milliseconds"))
-        return provider_view(await parts.cluster.patch(PROVIDERS, name, patch))
+        return provider_view(await parts.cluster.patch(PROVIDERS, name, hold_patch(held=hold)))
     except NotInCluster:
         raise NotFound(f"There is no provider {name}.") from None
 

@@ -66,6 +66,13 @@ def quantity(count: int) -> str:
     return str(count)
 
 
+def pods_of(quota: Body | None) -> tuple[int | None, int | None]:
+    """(pods that a ResourceQuota allows, pods that it counts); None for what it does not say."""
+    hard = (((quota or {}).get("spec") or {}).get("hard") or {}).get("pods")
+    used = (((quota or {}).get("status") or {}).get("used") or {}).get("pods")
+    return None if hard is None else count_of(hard), None if used is None else count_of(used)
+
+
 def count_of(written: str | int) -> int:
     """The number that a quota's value says; an administrator may have written `10k` or `2e3`, pods come whole.
 

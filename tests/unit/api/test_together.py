@@ -29,6 +29,15 @@ async def started() -> None:
         await asyncio.sleep(0)
 
 
+async def asked_at_once(desk: Desk, *numbers: int) -> list[int | BaseException]:
+    """What each of them is told, when all are there before the work begins."""
+    together = Together(desk.work)
+    asking = [asyncio.create_task(together.add(number)) for number in numbers]
+    await started()
+    desk.gate.set()
+    return await asyncio.gather(*asking, return_exceptions=True)
+
+
 async def test_who_comes_alone_is_served_at_once():
     desk = Desk()
     desk.gate.set()
@@ -55,12 +64,8 @@ async def test_who_comes_while_it_is_busy_is_served_together_next():
 async def test_one_odd_thing_fails_alone():
     desk = Desk()
     desk.odd = {3: ValueError("odd")}
-    together = Together(desk.work)
-    asking = [asyncio.create_task(together.add(number)) for number in (2, 3, 4)]
-    await started()
-    desk.gate.set()
 
-    told = await asyncio.gather(*asking, return_exceptions=True)
+    told = await asked_at_once(desk, 2, 3, 4)
 
     assert told[0] == 4
     assert told[2] == 8
@@ -70,12 +75,8 @@ async def test_one_odd_thing_fails_alone():
 async def test_without_the_database_nobody_is_asked_one_by_one():
     desk = Desk()
     desk.odd = {2: StoreUnavailable("away")}
-    together = Together(desk.work)
-    asking = [asyncio.create_task(together.add(number)) for number in (1, 2, 3)]
-    await started()
-    desk.gate.set()
 
-    told = await asyncio.gather(*asking, return_exceptions=True)
+    told = await asked_at_once(desk, 1, 2, 3)
 
     assert all(isinstance(one, StoreUnavailable) for one in told)
     assert desk.batches == [[1, 2, 3]]
@@ -116,12 +117,8 @@ async def test_when_the_database_goes_away_nobody_waits_for_a_second_try():
 async def test_nor_when_it_goes_away_while_each_is_tried_for_itself():
     desk = Desk()
     desk.odd = {2: StoreUnavailable("away"), 3: ValueError("odd")}
-    together = Together(desk.work)
-    asking = [asyncio.create_task(together.add(number)) for number in (3, 1, 2, 4)]
-    await started()
-    desk.gate.set()
 
-    told = await asyncio.gather(*asking, return_exceptions=True)
+    told = await asked_at_once(desk, 3, 1, 2, 4)
 
     assert isinstance(told[0], ValueError)
     assert told[1] == 2

@@ -20,7 +20,11 @@ from .test_fleet import make, provider
 
 @dataclass
 class Line:
-    """A vendor's adapter that answers as it is told."""
+    """A vendor's adapter that answers as it is told.
+
+    The desk takes only what has all the verbs of a TalkingVideoMaker; those that looking after a provider must never use
+    raise, so that a test that meets one fails.
+    """
 
     health: Health | Exception = field(default_factory=Health)
     usage: Mapping[str, int] = field(default_factory=dict)

@@ -116,17 +116,19 @@ async def overview(
     if caller.tenant is None or caller.namespace is None:
         return Response(status_code=303, headers={"Location": "/ui/fleet"})
     whose = TenantCaller(caller.key_id, caller.tenant, caller.namespace)
+    news_after = await _latest_event(parts, whose)
     shown = await _jobs(whose, parts, show, kind=kind, status=status, cursor=cursor)
     name = "_jobs.html" if _wants_fragment(request) else "jobs.html"
-    return _page(request, name, whose, kind=kind, status=status, cursor=cursor, **shown)
+    return _page(request, name, whose, kind=kind, status=status, cursor=cursor, news_after=news_after, **shown)
 
 
 @router.get("/ui/jobs/{job_id}")
 async def one_job(request: Request, job_id: JobId, caller: TenantVisitor, parts: Use, show: Show) -> Response:
     """One job: what it made, why it waits, what went wrong."""
+    news_after = await _latest_event(parts, caller)
     row = await find_job(parts, caller, job_id)
     name = "_job.html" if _wants_fragment(request) else "job.html"
-    return _page(request, name, caller, **_one(row, show))
+    return _page(request, name, caller, news_after=news_after, **_one(row, show))
 
 
 @router.post("/ui/jobs/{job_id}/{action}", dependencies=[Depends(same_site)])
@@ -150,10 +152,14 @@ async def act_on_job(
 
 @router.get("/ui/events", response_class=EventSourceResponse)
 async def live(
-    caller: TenantVisitor, parts: Use, last_event_id: events.LastEventId = None
+    *,
+    caller: TenantVisitor,
+    parts: Use,
+    after: Annotated[str, Query(max_length=20)] = "",
+    last_event_id: events.LastEventId = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """The tenant's events, for the page's own script."""
-    async for event in events.follow_tenant(caller, parts, last_event_id):
+    """The tenant's events since the page was rendered, for the page's own script."""
+    async for event in events.follow_tenant(caller, parts, last_event_id or after):
         yield event
 
 
@@ -187,6 +193,12 @@ async def switch_provider(request: Request, name: str, action: str, caller: Visi
     return await fleet(request, caller, parts)
 
 
+async def _latest_event(parts: Parts, caller: TenantCaller) -> int:
+    """Where the page's stream begins. Read before what the page shows, so that nothing falls between the two."""
+    async with transaction(parts.primary) as connection:
+        return await jobs.latest_event(connection, caller.namespace)
+
+
 async def _jobs(
     caller: TenantCaller, parts: Parts, show: Show, *, kind: str, status: str, cursor: str
 ) -> dict[str, Any]:
@@ -195,7 +207,8 @@ async def _jobs(
         kind=kind if kind in BY_KIND else None,
         phases=[status] if status in set(Phase) else [],
     )
-    async with transaction(parts.replica) as connection:
+    # Events come from the primary, and a replica that lags would show the state before the event.
+    async with transaction(parts.primary) as connection:
         rows = await jobs.page(connection, wanted, limit=_PAGE + 1, after=place_of(cursor or None))
     return dict(page_of(rows, _PAGE, "uid", show.job))
 

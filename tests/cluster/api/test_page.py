@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from PIL import Image
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, Route, async_playwright
 from tests.support.api import ADMIN_KEY, Api, Tenant
 from tests.support.wire import ObjectStore
 
@@ -75,6 +75,25 @@ async def test_jobs_are_live_filtered_and_explained(browser: Browser, api: Api, 
     assert await page.locator("dt", has_text="stitch").locator("+ dd").inner_text() == "yes"
     await page.get_by_role("link", name="Fleet", exact=True).click()
     await page.locator('nav a[aria-current="page"]', has_text="Fleet").wait_for()
+
+
+async def test_nothing_is_missed_between_the_page_and_its_stream(
+    browser: Browser, api: Api, tenant: Tenant
+) -> None:
+    page = await signed_in(browser, api, tenant.key)
+    job = await tenant.submit()
+    reported = asyncio.Event()
+
+    async def slowly(route: Route) -> None:
+        await reported.wait()
+        await route.continue_()
+
+    await page.route("**/ui/events*", slowly)
+    await page.goto(f"{api.url}/ui/jobs/{job['id']}")
+    await tenant.report(job, "Running", stage="synthesize")
+    reported.set()
+
+    await page.locator("#job").get_by_text("Running").wait_for()
 
 
 async def test_cancel_and_retry_by_keyboard(browser: Browser, api: Api, tenant: Tenant) -> None:

@@ -77,9 +77,7 @@ async def test_jobs_are_live_filtered_and_explained(browser: Browser, api: Api, 
     await page.locator('nav a[aria-current="page"]', has_text="Fleet").wait_for()
 
 
-async def test_nothing_is_missed_between_the_page_and_its_stream(
-    browser: Browser, api: Api, tenant: Tenant
-) -> None:
+async def test_nothing_is_missed_between_the_page_and_its_stream(browser: Browser, api: Api, tenant: Tenant) -> None:
     page = await signed_in(browser, api, tenant.key)
     job = await tenant.submit()
     reported = asyncio.Event()

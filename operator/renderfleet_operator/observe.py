@@ -88,7 +88,7 @@ class Observer:
     """Since when an attempt's runner is known to be gone without a word, by record prefix."""
     _estimates: dict[str, int | None] = field(default_factory=dict)
     _asked_why: dict[str, float] = field(default_factory=dict)
-    """When the Events of a Job without a pod were last listed, by the Job's UID."""
+    """When the Events of a Job without a pod were last listed, by its render's UID."""
 
     async def observe(self, key: Key, body: Body) -> Observed:
         """The world around the render `body`."""
@@ -118,7 +118,7 @@ class Observer:
             may_report=self.may_report(key) if self.may_report else True,
             dependencies=self._dependencies(key, render),
             look=self.watch.looks.get(render.uid),
-            archived=False,
+            archived=self.archive.has_end(render),
             estimate_micros=self._estimate(render) if waits else None,
             expected_stage_seconds=(account.service_seconds if account else None) or 20.0,
             policy=self.policy,
@@ -127,8 +127,7 @@ class Observer:
     def forget(self, uid: str) -> None:
         """A render is gone or at its end."""
         self._estimates.pop(uid, None)
-        if len(self._asked_why) > 10_000:
-            self._asked_why.clear()
+        self._asked_why.pop(uid, None)
         for prefix in [one for one in self._silent_since if f"/{uid}/" in one]:
             del self._silent_since[prefix]
 
@@ -223,10 +222,10 @@ class Observer:
         if self._quota_is_full(about["namespace"]):
             return RunnerSeen(Runner.STARTING, since=since, code=NO_POD)
         now = self.clock.now()
-        asked = self._asked_why.get(about["uid"], since)
+        asked = max(since, self._asked_why.get(render.uid, since))  # what was asked of an earlier Job is old news
         if now - asked < EVENTS_EVERY_SECONDS:
             return RunnerSeen(Runner.WORKING, since=since)
-        self._asked_why[about["uid"]] = now
+        self._asked_why[render.uid] = now
         listed = await self.cluster.list(
             EVENTS, about["namespace"], field_selector=f"involvedObject.uid={about['uid']},reason=FailedCreate"
         )

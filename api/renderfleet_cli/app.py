@@ -12,7 +12,7 @@ from .completing import render_names
 from .door import Target
 from .errors import Misused
 from .options import with_target
-from .output import Form
+from .output import DocumentForm, Form
 
 _NAMED = "NAME, KIND/NAME or a job's id."
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help=_NAMED, autocompletion=render_names)]
@@ -21,6 +21,8 @@ SomeNames = Annotated[
 ]
 Providers = Annotated[list[str], typer.Argument(metavar="PROVIDER...", help="Names of RenderProviders.")]
 Output = Annotated[Form | None, typer.Option("--output", "-o", help="Instead of the plain table.")]
+DocumentOutput = Annotated[DocumentForm | None, typer.Option("--output", "-o", help="Instead of the plain text.")]
+NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Leave out the line of heads, for scripts.")]
 Selector = Annotated[str | None, typer.Option("--selector", "-l", metavar="LABELS", help="As team=blue,shot=4.")]
 Everywhere = Annotated[bool, typer.Option("--all-namespaces", "-A", help="In all namespaces.")]
 KindWord = Annotated[str | None, typer.Option("--kind", "-k", metavar="KIND", help="avatar, voice or video.")]
@@ -169,7 +171,9 @@ def submit(
 
 @app.command("get")
 @with_target
-def get(target: Target, names: Names, output: Output = None, everywhere: Everywhere = False) -> None:
+def get(
+    target: Target, names: Names, output: Output = None, everywhere: Everywhere = False, no_headers: NoHeaders = False
+) -> None:
     """Show renders by their names.
 
     \b
@@ -179,7 +183,7 @@ def get(target: Target, names: Names, output: Output = None, everywhere: Everywh
     """
     from .commands.show import get
 
-    get(target, names, form=output, everywhere=everywhere)
+    get(target, names, form=output, everywhere=everywhere, headers=not no_headers)
 
 
 @app.command("list")
@@ -198,6 +202,7 @@ def list_renders(
         int | None, typer.Option("--limit", metavar="N", min=1, help="The newest so many; over REST 200.")
     ] = None,
     output: Output = None,
+    no_headers: NoHeaders = False,
 ) -> None:
     """Show all renders, newest first.
 
@@ -218,6 +223,7 @@ def list_renders(
         everywhere=everywhere,
         limit=limit,
         form=output,
+        headers=not no_headers,
     )
 
 
@@ -277,7 +283,7 @@ def logs(
 
 @app.command(short_help="Say in a paragraph what a render waits for.")
 @with_target
-def why(target: Target, names: Names) -> None:
+def why(target: Target, names: Names, output: DocumentOutput = None) -> None:
     """Say in a paragraph what a render waits for: since when, its place, its start, and what would free it.
 
     \b
@@ -287,7 +293,7 @@ def why(target: Target, names: Names) -> None:
     """
     from .commands.explain import why
 
-    why(target, names)
+    why(target, names, form=output)
 
 
 @app.command(short_help="Try renders again that ended badly.")
@@ -419,7 +425,8 @@ def cost(
     ] = None,
     selector: Selector = None,
     everywhere: Everywhere = False,
-    output: Annotated[Form | None, typer.Option("--output", "-o", help="json or yaml.")] = None,
+    output: DocumentOutput = None,
+    no_headers: NoHeaders = False,
 ) -> None:
     """Add up what renders have cost, by tenant and kind. Renders that left the cluster are in REST only.
 
@@ -430,36 +437,55 @@ def cost(
     """
     from .commands.cost import cost
 
-    cost(target, by=by or [], since=since, selector=selector, everywhere=everywhere, form=output)
+    cost(
+        target,
+        by=by or [],
+        since=since,
+        selector=selector,
+        everywhere=everywhere,
+        form=output,
+        headers=not no_headers,
+    )
 
 
 @app.command(short_help="Show the queues.")
 @with_target
 def top(
     target: Target,
+    *,
     watch: Live = False,
     interval: Annotated[float, typer.Option("--interval", metavar="SECONDS", min=0.5, help="Between two looks.")] = 2.0,
     everywhere: Annotated[
         bool, typer.Option("--all-namespaces/--one-namespace", "-A", help="In the cluster, all tenants.")
     ] = True,
+    output: Output = None,
+    no_headers: NoHeaders = False,
 ) -> None:
     """Show the queues: by pool of nodes, by tenant, by provider.
 
     \b
     Examples:
       renderfleet top --watch
+      renderfleet top -o json
       kubectl renders top
     """
     from .commands.top import top
 
-    top(target, live=watch, interval_seconds=interval, everywhere=everywhere)
+    top(
+        target,
+        live=watch,
+        interval_seconds=interval,
+        everywhere=everywhere,
+        form=output,
+        headers=not no_headers,
+    )
 
 
 @app.command(short_help="Look at all that it stands on; say what to fix.")
 @with_target
 def doctor(
     target: Target,
-    output: Annotated[Form | None, typer.Option("--output", "-o", help="json or yaml.")] = None,
+    output: DocumentOutput = None,
 ) -> None:
     """Look at all that RenderFleet stands on, and say what to fix: cluster, kinds, rights, database, storage, vendors.
 

@@ -184,21 +184,35 @@ def rights(account: str, denied: Sequence[Right]) -> Finding:
     )
 
 
-def readiness(status: int, body: Document | str) -> Finding:
-    """What the API says of itself and the database behind it."""
-    what = "database"
-    if status == 200:
-        return Finding("ok", what, "the API reaches it")
-    if isinstance(body, Mapping):
-        code, said = str(body.get("code") or ""), str(body.get("detail") or body.get("message") or status)
-        if code == "database_unavailable":
-            return Finding(
-                "fail", what, f"the API does not reach it: {said}", "check the Secret with its address, and PostgreSQL itself; renders go on meanwhile"
-            )  # fmt: skip
-        return Finding("fail", "API", f"it is not ready: {said}", "kubectl logs of the API's Deployment say why")
-    return Finding(
-        "fail", "API", f"/readyz answered {status}: {body[:200]}", "kubectl logs of the API's Deployment say why"
-    )
+_PARTS: Final[Mapping[str, str]] = {
+    "database": "check the Secret with its address, and PostgreSQL itself; renders go on meanwhile",
+    "storage": "check storage.endpoint and storage.bucket of the chart, the Secret with its keys, and the storage itself",
+    "kubernetes": "check the API's ServiceAccount and the network policies between its pod and the API server",
+}
+"""What the API stands on, and where to look when it does not answer."""
+
+
+def readiness(status: int, body: Document | str) -> list[Finding]:
+    """What the API says of the services behind it, one finding for each."""
+    parts = body.get("parts") if isinstance(body, Mapping) else None
+    if not isinstance(parts, Mapping):
+        said = body if isinstance(body, str) else str(body.get("detail") or body.get("message") or "")
+        return [
+            Finding(
+                "fail",
+                "API",
+                f"/readyz answered {status}: {said[:200]}",
+                "the logs of the API's Deployment say why; is that address the API's?",
+            )
+        ]
+    return [
+        Finding("ok", part, "the API reaches it")
+        if said == "ok"
+        else Finding("fail", part, f"the API does not reach it: {said}", _PARTS.get(part, ""))
+        for part, said in parts.items()
+        # That the cluster answers is told already, where it could be asked.
+        if part != "kubernetes" or said != "ok"
+    ]
 
 
 def provider(one: Provider, secret: bool | None, now: datetime) -> Finding:

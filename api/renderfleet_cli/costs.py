@@ -76,7 +76,7 @@ def tenant_name(namespace: str, tenant_of: Mapping[str, str]) -> str:
     return tenant_of.get(namespace) or namespace.removeprefix("rf-")
 
 
-def costs_table(sums: Sequence[Sum], ways: Sequence[str]) -> str:
+def costs_table(sums: Sequence[Sum], ways: Sequence[str], *, headers: bool = True) -> str:
     """A line for each sum, and one for all of each currency when there are several."""
     heads = [*(one.upper() for one in ways), "RENDERS", "SUCCEEDED", "COST", "EXPECTED", "UNKNOWN"]
     rows = [_row(one) for one in sums]
@@ -88,7 +88,7 @@ def costs_table(sums: Sequence[Sum], ways: Sequence[str]) -> str:
                 for name in ("renders", "succeeded", "actual_micros", "expected_micros", "unknown"):
                     setattr(total, name, getattr(total, name) + getattr(one, name))
             rows.append(_row(total))
-    return text_table(heads, rows)
+    return text_table(heads, rows, headers=headers)
 
 
 def _row(one: Sum) -> list[Cell]:
@@ -96,14 +96,14 @@ def _row(one: Sum) -> list[Cell]:
     return [*one.key, one.renders, one.succeeded, money(one.actual_micros, one.currency), expected, one.unknown or ""]
 
 
-def budgets_table(tenants: Sequence[Tenant], currency: str = "USD") -> str:
+def budgets_table(tenants: Sequence[Tenant], currency: str = "USD", *, headers: bool = True) -> str:
     """What each tenant has spent of its budget this month, as the operator counts it; empty without any."""
     rows: list[list[Cell]] = [
         [one.name, one.budget_month, money(one.spent_micros or 0, currency), money(one.budget_micros, currency)]
         for one in tenants
         if one.spent_micros is not None or one.budget_micros is not None
     ]
-    return text_table(["TENANT", "MONTH", "SPENT", "BUDGET"], rows) if rows else ""
+    return text_table(["TENANT", "MONTH", "SPENT", "BUDGET"], rows, headers=headers) if rows else ""
 
 
 def seconds_of(text: str) -> float:

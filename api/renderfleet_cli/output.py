@@ -9,6 +9,8 @@ from .views import Render
 from .words import utc_now
 
 Form = Literal["json", "yaml", "wide", "name"]
+DocumentForm = Literal["json", "yaml"]
+"""Of what has no name and no more columns."""
 
 
 def print_renders(
@@ -16,6 +18,7 @@ def print_renders(
     form: Form | None,
     *,
     namespaces: bool = False,
+    headers: bool = True,
     as_list: bool = True,
     where: str = "",
 ) -> None:
@@ -33,10 +36,10 @@ def print_renders(
             if not renders:
                 print(f"No renders found{f' at {where}' if where else ''}.", file=sys.stderr)
                 return
-            print(renders_table(renders, utc_now(), wide=form == "wide", namespaces=namespaces))
+            print(renders_table(renders, utc_now(), wide=form == "wide", namespaces=namespaces, headers=headers))
 
 
-def print_document(document: Any, form: Literal["json", "yaml"]) -> None:
+def print_document(document: Any, form: DocumentForm) -> None:
     """Any JSON-like value."""
     if form == "json":
         print(json.dumps(document, indent=2, ensure_ascii=False))

@@ -1,10 +1,10 @@
-"""Who waits for what, and what runs where: three small tables out of renders, Jobs, quotas and providers. Pure."""
+"""Who waits for what, and what runs where: by pool, tenant and provider, out of renders, Jobs and quotas. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from renderfleet_crds import meta
 from renderfleet_crds.phases import Phase
@@ -40,6 +40,14 @@ class Fleet:
     jobs: Sequence[Document] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the tables are shown."""
+
+    wide: bool = False
+    headers: bool = True
+
+
 @dataclass(slots=True)
 class Line:
     """The renders of one pool, tenant or provider."""
@@ -63,12 +71,24 @@ class Line:
             if since and (self.oldest is None or since < self.oldest):
                 self.oldest = since
 
-    def reason(self) -> str:
-        """The commonest reason to wait, and how many have it."""
-        if not self.reasons:
-            return ""
-        word, count = self.reasons.most_common(1)[0]
-        return word if count == self.waiting else f"{word} ({count} of {self.waiting})"
+    def reason(self, *, wide: bool) -> str:
+        """The commonest reason to wait, and how many have it; `wide`, all of them."""
+        said = [
+            word if count == self.waiting else f"{word} ({count} of {self.waiting})"
+            for word, count in self.reasons.most_common()
+        ]
+        return ", ".join(said if wide else said[:1])
+
+    def as_document(self) -> dict[str, Any]:
+        """For json and yaml."""
+        return {
+            "running": self.running,
+            "withVendor": self.with_vendor,
+            "waiting": self.waiting,
+            "held": self.held,
+            "waitingSince": self.oldest.isoformat().replace("+00:00", "Z") if self.oldest else None,
+            "reasons": dict(self.reasons.most_common()),
+        }
 
 
 def pool_of(render: Render) -> str:
@@ -76,7 +96,7 @@ def pool_of(render: Render) -> str:
     return _USUAL_POOLS.get(render.stage or _FIRST_STAGES.get(render.kind, ""), "?")
 
 
-def pools_table(fleet: Fleet, now: datetime) -> str:
+def by_pool(fleet: Fleet) -> dict[str, Line]:
     """Runner pods and waiting renders by pool."""
     lines: dict[str, Line] = {name: Line() for name in ("image-gen", "video-gen", "postprocess")}
     for one in fleet.renders:
@@ -86,22 +106,40 @@ def pools_table(fleet: Fleet, now: datetime) -> str:
         active = Counter(_pool_label(job) for job in fleet.jobs if (job.get("status") or {}).get("active"))
         for name in {*lines, *active}:
             lines.setdefault(name, Line()).running = active[name]
-    rows: list[list[Cell]] = [
-        [name, one.running, one.waiting, age(seconds_between(one.oldest, now)), one.reason()]
-        for name, one in lines.items()
-    ]
-    return text_table(["POOL", "RUNNING", "WAITING", "OLDEST", "REASON"], rows)
+    return lines
 
 
-def tenants_table(fleet: Fleet, now: datetime) -> str:
-    """Renders by tenant, against what each may run at a time; the longest queue first."""
-    known = {one.namespace: one for one in fleet.tenants or ()}
-    names = {namespace: one.name for namespace, one in known.items()}
-    lines: dict[str, Line] = {namespace: Line() for namespace in known}
+def by_tenant(fleet: Fleet) -> dict[str, Line]:
+    """Renders by the tenant's namespace, the longest queue first; idle tenants too."""
+    lines: dict[str, Line] = {one.namespace: Line() for one in fleet.tenants or ()}
     for one in fleet.renders:
         lines.setdefault(one.namespace, Line()).add(one)
+    return dict(sorted(lines.items(), key=lambda item: (-item[1].waiting, -item[1].running, item[0])))
+
+
+def by_provider(fleet: Fleet) -> dict[str, Line]:
+    """Renders by the provider's name, the longest queue first; idle providers too."""
+    lines: dict[str, Line] = {one.name: Line() for one in fleet.providers or ()}
+    for one in fleet.renders:
+        lines.setdefault(one.provider or "?", Line()).add(one)
+    return dict(sorted(lines.items(), key=lambda item: (-item[1].waiting, item[0])))
+
+
+def pools_table(fleet: Fleet, now: datetime, look: Look = Look()) -> str:
+    """How each pool is doing."""
+    rows: list[list[Cell]] = [
+        [name, one.running, one.waiting, age(seconds_between(one.oldest, now)), one.reason(wide=look.wide)]
+        for name, one in by_pool(fleet).items()
+    ]
+    return text_table(["POOL", "RUNNING", "WAITING", "OLDEST", "REASON"], rows, headers=look.headers)
+
+
+def tenants_table(fleet: Fleet, now: datetime, look: Look = Look()) -> str:
+    """How each tenant is doing, against what it may run at a time."""
+    known = {one.namespace: one for one in fleet.tenants or ()}
+    names = _names(fleet)
     rows: list[list[Cell]] = []
-    for namespace, line in sorted(lines.items(), key=lambda item: (-item[1].waiting, -item[1].running, item[0])):
+    for namespace, line in by_tenant(fleet).items():
         tenant, quota = known.get(namespace), (fleet.quotas or {}).get(namespace)
         pods = f"{quota.used}/{quota.hard}" if quota else ""
         rows.append(
@@ -114,21 +152,18 @@ def tenants_table(fleet: Fleet, now: datetime) -> str:
                 pods,
                 tenant.weight if tenant else "",
                 age(seconds_between(line.oldest, now)),
-                line.reason(),
+                line.reason(wide=look.wide),
             ]
         )
     heads = ["TENANT", "RUNNING", "WITH VENDOR", "WAITING", "HELD", "PODS", "WEIGHT", "OLDEST", "REASON"]
-    return text_table(heads, rows)
+    return text_table(heads, rows, headers=look.headers)
 
 
-def providers_table(fleet: Fleet, now: datetime) -> str:
-    """Renders by provider, and how the provider is doing where that may be seen."""
+def providers_table(fleet: Fleet, now: datetime, look: Look = Look()) -> str:
+    """How each provider is doing, as far as that may be seen."""
     known = {one.name: one for one in fleet.providers or ()}
-    lines: dict[str, Line] = {name: Line() for name in known}
-    for one in fleet.renders:
-        lines.setdefault(one.provider or "?", Line()).add(one)
     rows: list[list[Cell]] = []
-    for name, line in sorted(lines.items(), key=lambda item: (-item[1].waiting, item[0])):
+    for name, line in by_provider(fleet).items():
         one_known = known.get(name)
         rows.append(
             [
@@ -138,10 +173,11 @@ def providers_table(fleet: Fleet, now: datetime) -> str:
                 one_known.tokens if one_known else "",
                 line.waiting,
                 age(seconds_between(line.oldest, now)),
-                line.reason(),
+                line.reason(wide=look.wide),
             ]
         )
-    return text_table(["PROVIDER", "STATE", "IN FLIGHT", "STARTS LEFT", "WAITING", "OLDEST", "REASON"], rows)
+    heads = ["PROVIDER", "STATE", "IN FLIGHT", "STARTS LEFT", "WAITING", "OLDEST", "REASON"]
+    return text_table(heads, rows, headers=look.headers)
 
 
 def state_of(provider: Provider, now: datetime) -> str:
@@ -165,6 +201,46 @@ def _pool_label(job: Document) -> str:
     return str((job["metadata"].get("labels") or {}).get(meta.POOL_LABEL) or "?")
 
 
-def screen(fleet: Fleet, now: datetime) -> str:
-    """All three, one under the other."""
-    return "\n\n".join((pools_table(fleet, now), tenants_table(fleet, now), providers_table(fleet, now)))
+def _names(fleet: Fleet) -> dict[str, str]:
+    return {one.namespace: one.name for one in fleet.tenants or ()}
+
+
+def screen(fleet: Fleet, now: datetime, look: Look = Look()) -> str:
+    """All three tables, one under the other."""
+    tables = (pools_table, tenants_table, providers_table)
+    return "\n\n".join(table(fleet, now, look) for table in tables)
+
+
+def refs(fleet: Fleet) -> list[str]:
+    """Their names, tenants and providers as kubectl takes them."""
+    names = _names(fleet)
+    return [
+        *(f"pool/{name}" for name in by_pool(fleet)),
+        *(f"rendertenant.{meta.GROUP}/{tenant_name(namespace, names)}" for namespace in by_tenant(fleet)),
+        *(f"renderprovider.{meta.GROUP}/{name}" for name in by_provider(fleet)),
+    ]
+
+
+def document(fleet: Fleet, now: datetime) -> dict[str, Any]:
+    """For json and yaml. A number that these credentials may not see is null."""
+    names, known = _names(fleet), {one.name: one for one in fleet.providers or ()}
+    tenants, providers = [], []
+    for namespace, line in by_tenant(fleet).items():
+        quota = (fleet.quotas or {}).get(namespace)
+        pods = {"podsUsed": quota.used if quota else None, "podsAllowed": quota.hard if quota else None}
+        about = {"name": tenant_name(namespace, names), "namespace": namespace}
+        tenants.append({**about, **pods, **line.as_document()})
+    for name, line in by_provider(fleet).items():
+        one = known.get(name)
+        state = {
+            "state": state_of(one, now) if one else None,
+            "inFlight": one.in_flight if one else None,
+            "inFlightAllowed": one.in_flight_limit if one else None,
+            "startsLeft": one.tokens if one else None,
+        }
+        providers.append({"name": name, **state, **line.as_document()})
+    return {
+        "pools": [{"name": name, **line.as_document()} for name, line in by_pool(fleet).items()],
+        "tenants": tenants,
+        "providers": providers,
+    }

@@ -14,15 +14,16 @@ _GAP = "   "
 Cell = str | int | None
 
 
-def text_table(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+def text_table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, headers: bool = True) -> str:
     """Lines without a final line break. A column of numbers is flush right; an absent value is `-`."""
     shown = [["-" if cell in {None, ""} else str(cell) for cell in row] for row in rows]
     numeric = [
         all(_is_number(row[at]) for row in shown) and any(row[at] != "-" for row in shown) for at in range(len(heads))
     ]
-    widths = [max([len(head), *(len(row[at]) for row in shown)]) for at, head in enumerate(heads)]
+    printed = [list(heads), *shown] if headers else shown
+    widths = [max([0, *(len(row[at]) for row in printed)]) for at in range(len(heads))]
     lines = []
-    for row in [list(heads), *shown]:
+    for row in printed:
         cells = [cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, numeric, strict=True)]  # fmt: skip
         lines.append(_GAP.join(cells).rstrip())
     return "\n".join(lines)
@@ -61,12 +62,15 @@ _COLUMNS: tuple[Column, ...] = (
 _NAMESPACE = Column("NAMESPACE", lambda r, _: r.namespace)
 
 
-def renders_table(renders: Sequence[Render], now: datetime, *, wide: bool = False, namespaces: bool = False) -> str:
+def renders_table(
+    renders: Sequence[Render], now: datetime, *, wide: bool = False, namespaces: bool = False, headers: bool = True
+) -> str:
     """A line for each render."""
     columns = [one for one in _COLUMNS if wide or not one.wide]
     if namespaces:
         columns.insert(0, _NAMESPACE)
-    return text_table([one.head for one in columns], [[one.value(r, now) for one in columns] for r in renders])
+    rows = [[one.value(r, now) for one in columns] for r in renders]
+    return text_table([one.head for one in columns], rows, headers=headers)
 
 
 def phase_word(render: Render) -> str:

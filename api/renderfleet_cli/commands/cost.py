@@ -7,7 +7,7 @@ from typing import Final
 from renderfleet_cli.costs import WAYS, add_up, budgets_table, costs_table, seconds_of
 from renderfleet_cli.door import Target, Wanted, opened
 from renderfleet_cli.errors import Misused
-from renderfleet_cli.output import Form, print_document
+from renderfleet_cli.output import DocumentForm, print_document
 
 _RECENT: Final = "30d"
 """Over REST, where the whole history is."""
@@ -20,7 +20,8 @@ def cost(
     since: str | None,
     selector: str | None,
     everywhere: bool,
-    form: Form | None,
+    form: DocumentForm | None,
+    headers: bool,
 ) -> None:
     """Print sums by these ways, tenant and kind unless others are named."""
     ways = list(dict.fromkeys(part for word in by for part in word.split(","))) or ["tenant", "kind"]
@@ -37,15 +38,15 @@ def cost(
         renders = door.renders(Wanted(selector=selector, everywhere=everywhere, since_seconds=seconds))
         tenants = door.tenants() if door.via == "cluster" else None
     sums = add_up(renders, ways, {one.namespace: one.name for one in tenants or ()})
-    if form in {"json", "yaml"}:
-        print_document({"items": [one.as_document(ways) for one in sums]}, "json" if form == "json" else "yaml")
+    if form is not None:
+        print_document({"items": [one.as_document(ways) for one in sums]}, form)
         return
     if not sums:
         print("No renders found.", file=sys.stderr)
         return
-    print(costs_table(sums, ways))
+    print(costs_table(sums, ways, headers=headers))
     shown = [one for one in tenants or () if everywhere or any(one.namespace == render.namespace for render in renders)]
-    if budgets := budgets_table(shown):
+    if budgets := budgets_table(shown, headers=headers):
         print(f"\n{budgets}")
     if door.via == "cluster":
         print("\nRenders that have left the cluster are not counted here; over REST they are.", file=sys.stderr)

@@ -12,7 +12,7 @@ from renderfleet_cli.checkup import Finding
 from renderfleet_cli.cluster import PROVIDERS, TENANTS, ClusterDoor
 from renderfleet_cli.door import Target, Wanted, has_kubeconfig
 from renderfleet_cli.errors import CliError, Failed, Misused, NotAllowed, NotThere, Unreachable
-from renderfleet_cli.output import Form, print_document
+from renderfleet_cli.output import DocumentForm, print_document
 from renderfleet_cli.rest import RestDoor
 from renderfleet_cli.views import Provider, provider_from_resource, tenant_from
 from renderfleet_cli.words import utc_now
@@ -27,7 +27,7 @@ _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL", "skip": "skip"}
 _COLOURS = {"ok": "32", "warn": "33", "fail": "31", "skip": "2"}
 
 
-def doctor(target: Target, *, form: Form | None) -> None:
+def doctor(target: Target, *, form: DocumentForm | None) -> None:
     """Print all findings. Raises Failed when something is broken, Unreachable when nobody answers at all."""
     findings: list[Finding] = []
     answered = 0
@@ -49,9 +49,9 @@ def doctor(target: Target, *, form: Form | None) -> None:
         raise Failed(f"{bad} of {len(findings)} things are broken", "what to do stands under each")
 
 
-def _print(findings: Sequence[Finding], form: Form | None) -> None:
-    if form in {"json", "yaml"}:
-        print_document(checkup.document(findings), "json" if form == "json" else "yaml")
+def _print(findings: Sequence[Finding], form: DocumentForm | None) -> None:
+    if form is not None:
+        print_document(checkup.document(findings), form)
         return
     width = max(len(one.what) for one in findings)
     colourful = sys.stdout.isatty()
@@ -188,10 +188,10 @@ class _Examination:
             return [_not_allowed("API", "Deployments")]
         findings = [checkup.deployment("API", found, "kubectl -n {namespace} logs deployment/{name} --tail=50")]
         if findings[0].verdict in {"ok", "warn"} and found:
-            findings.append(await self._readiness(found[0]["metadata"]))
+            findings += await self._readiness(found[0]["metadata"])
         return findings
 
-    async def _readiness(self, about: dict[str, Any]) -> Finding:
+    async def _readiness(self, about: dict[str, Any]) -> list[Finding]:
         """Asked through the API server, so that no port of the API needs to be open to us."""
         selector = (
             f"app.kubernetes.io/instance={about['labels'].get('app.kubernetes.io/instance', '')},{_COMPONENT}=api"
@@ -202,7 +202,7 @@ class _Examination:
             resources.SERVICES.path(about["namespace"], f"{name}:http", "proxy/readyz")
         )
         if status in {401, 403}:
-            return _not_allowed("database", "services/proxy")
+            return [_not_allowed(part, "services/proxy") for part in ("database", "storage")]
         return checkup.readiness(status, _json_or_text(body))
 
     async def _vendors(self) -> list[Finding]:
@@ -282,7 +282,7 @@ def _by_rest(profile: profiles.Profile, program: str, *, providers_too: bool) ->
             ], True
         findings = [
             Finding("ok", "REST API", f"{profile.url} answers"),
-            checkup.readiness(status, _json_or_text(body)),
+            *checkup.readiness(status, _json_or_text(body)),
         ]
         return [*findings, *_by_key(door, providers_too)], True
     except Unreachable as away:
@@ -296,7 +296,7 @@ def _by_key(door: RestDoor, providers_too: bool) -> list[Finding]:
     now = utc_now()
     try:
         done = door.renders(Wanted(phases=("Succeeded",), limit=1))
-        findings += [Finding("ok", "API key", "valid"), _storage(door, done[0].raw.get("resultUrl") if done else None)]
+        findings += [Finding("ok", "API key", "valid"), _results(door, done[0].raw.get("resultUrl") if done else None)]
     except NotAllowed:
         findings.append(Finding("ok", "API key", "valid, an administrator's"))
     except (Misused, NotThere) as refused:
@@ -314,21 +314,21 @@ def _by_key(door: RestDoor, providers_too: bool) -> list[Finding]:
     return findings
 
 
-def _storage(door: RestDoor, link: str | None) -> Finding:
+def _results(door: RestDoor, link: str | None) -> Finding:
     """Fetch one byte of the latest result by its signed link, as any client would."""
     if link is None:
-        return Finding("skip", "storage", "no render has succeeded yet, so there is no link to try")
+        return Finding("skip", "results", "no render has succeeded yet, so there is no link to try")
     try:
         status = door.first_byte(link)
     except Unreachable as away:
         return Finding(
-            "fail", "storage", away.what, "clients reach storage at RENDERFLEET_S3_PUBLIC_ENDPOINT: check it"
+            "fail", "results", away.what, "clients reach storage at RENDERFLEET_S3_PUBLIC_ENDPOINT: check it"
         )
     if status in {200, 206}:
-        return Finding("ok", "storage", "the signed link of the latest result opens")
+        return Finding("ok", "results", "the signed link of the latest result opens")
     return Finding(
         "fail",
-        "storage",
+        "results",
         f"the signed link of the latest result answers {status}",
         "check the bucket, its keys and the clocks",
     )

@@ -15,11 +15,11 @@ _NEWEST: Final = 200
 """Over REST: what has left the cluster is listed too, and in the end that is far more than anybody reads."""
 
 
-def get(target: Target, names: Sequence[str], *, form: Form | None, everywhere: bool) -> None:
+def get(target: Target, names: Sequence[str], *, form: Form | None, everywhere: bool, headers: bool) -> None:
     """Show these. Raises NotThere for a name that means none."""
     with opened(target) as door:
         found = find_all(door, names, everywhere=everywhere)
-    print_renders(found, form, namespaces=everywhere, as_list=len(names) > 1 or len(found) > 1)
+    print_renders(found, form, namespaces=everywhere, headers=headers, as_list=len(names) > 1 or len(found) > 1)
 
 
 def list_renders(
@@ -32,6 +32,7 @@ def list_renders(
     everywhere: bool,
     limit: int | None,
     form: Form | None,
+    headers: bool,
 ) -> None:
     """Show all that fit."""
     wanted = Wanted(
@@ -47,7 +48,7 @@ def list_renders(
             wanted = replace(wanted, limit=_NEWEST)
         found = door.renders(wanted)
         where = "" if everywhere else door.where
-    print_renders(found, form, namespaces=everywhere, where=where)
+    print_renders(found, form, namespaces=everywhere, headers=headers, where=where)
     if limit is None and len(found) == wanted.limit:
         print(f"These are the newest {_NEWEST}; --limit N shows more.", file=sys.stderr)
 

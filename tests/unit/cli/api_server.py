@@ -35,7 +35,10 @@ class Api:
         """The next requests meet these, one each, before anything is done."""
         self.after: list[Fault] = []
         """The next requests meet these after all is done and before the answer is sent."""
-        self.ready: tuple[int, Any] = (200, "ok")
+        self.ready: tuple[int, Any] = (
+            200,
+            {"ready": True, "parts": dict.fromkeys(("database", "kubernetes", "storage"), "ok")},
+        )
         self.media_status = 206
         self.media_headers: dict[str, str] = {}
         self.on_submit: Callable[[Job], None] = lambda job: None

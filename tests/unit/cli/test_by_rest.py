@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -471,6 +472,50 @@ def test_top(run: CommandLine, api: Api) -> None:
     assert [block.split()[0] for block in ran.out.split("\n\n")] == ["POOL", "TENANT", "PROVIDER"]
 
 
+def test_top_in_every_form(run: CommandLine, api: Api) -> None:
+    api.add(name="a", reason="QuotaExhausted", status="Queued")
+    api.add(name="b", reason="CircuitOpen", status="Queued")
+    api.add(name="c", reason="CircuitOpen", status="Queued")
+
+    document = json.loads(run("top", "-o", "json").out)
+    [tenant] = document["tenants"]
+    assert (tenant["name"], tenant["waiting"]) == ("acme", 3)
+    assert tenant["reasons"] == {"CircuitOpen": 2, "QuotaExhausted": 1}
+    assert yaml.safe_load(run("top", "-o", "yaml").out) == document
+    assert "CircuitOpen (2 of 3), QuotaExhausted (1 of 3)" in run("top", "-o", "wide").out
+    assert "rendertenant.renderfleet.dev/acme" in run("top", "-o", "name").out.splitlines()
+    assert "TENANT" not in run("top", "--no-headers").out
+
+
+def test_tables_without_their_heads(run: CommandLine, api: Api) -> None:
+    api.add(name="greeting", cost={"actualMicros": 31_500})
+
+    for words in (("list",), ("get", "greeting"), ("list", "-o", "wide"), ("cost", "--since", "1d")):
+        plain, bare = run(*words), run(*words, "--no-headers")
+
+        assert bare.code == 0, bare.err
+        assert len(bare.out.splitlines()) == len(plain.out.splitlines()) - 1
+
+
+def test_why_as_fields(run: CommandLine, api: Api) -> None:
+    api.add(name="greeting", status="Queued", reason="QuotaExhausted", queue={"position": 2, "etaSeconds": 50})
+
+    told = json.loads(run("why", "greeting", "-o", "json").out)
+
+    assert (told["reason"], told["position"], told["etaSeconds"]) == ("QuotaExhausted", 2, 50)
+    assert told["why"] in run("why", "greeting").text
+
+
+@pytest.mark.parametrize("words", [("cost",), ("doctor",), ("why", "greeting")])
+def test_a_form_that_there_is_not_is_refused_and_not_ignored(
+    run: CommandLine, api: Api, words: tuple[str, ...]
+) -> None:
+    ran = run(*words, "-o", "wide")
+
+    assert ran.code == 2
+    assert "--output" in ran.err and "yaml" in ran.err
+
+
 def test_logs_are_in_the_cluster(run: CommandLine, api: Api) -> None:
     api.add(name="greeting")
 
@@ -523,6 +568,7 @@ def test_doctor_finds_all_well(run: CommandLine, api: Api) -> None:
         "database": "ok",
         "API key": "ok",
         "storage": "ok",
+        "results": "ok",
         "providers": "skip",
     }
     assert "Authorization" not in api.media_headers, "our key is not for storage to see"
@@ -531,14 +577,14 @@ def test_doctor_finds_all_well(run: CommandLine, api: Api) -> None:
 
 def test_doctor_finds_database_and_storage_away(run: CommandLine, api: Api) -> None:
     api.succeed(api.add(name="greeting"))
-    api.ready = (503, {"code": "database_unavailable", "detail": "The database is away."})
+    api.ready = (503, {"ready": False, "parts": {"database": "does not answer", "storage": "away"}})
     api.media_status = 403
 
     ran = run("doctor")
 
     assert ran.code == 1
-    assert "FAIL  database" in ran.out and "FAIL  storage" in ran.out
-    assert ran.out.count("fix: ") == 2
+    assert re.findall(r"FAIL  (\w+)", ran.out) == ["database", "storage", "results"]
+    assert ran.out.count("fix: ") == 3
 
 
 def test_doctor_looks_at_providers_with_an_administrators_key(

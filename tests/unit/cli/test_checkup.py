@@ -149,18 +149,26 @@ def test_the_chart_grants_every_right_that_doctor_asks_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "verdict", "what"),
+    ("status", "body", "judged"),
     [
-        (200, "ok", "ok", "database"),
-        (503, {"code": "database_unavailable", "detail": "The database is away."}, "fail", "database"),
-        (503, {"code": "other", "detail": "Not yet."}, "fail", "API"),
-        (502, "<html>bad gateway</html>", "fail", "API"),
+        (200, {"database": "ok", "kubernetes": "ok", "storage": "ok"}, {"database": "ok", "storage": "ok"}),
+        (200, {"database": "ok", "kubernetes": "ok", "storage": "away"}, {"database": "ok", "storage": "fail"}),
+        (503, {"database": "does not answer", "storage": "ok"}, {"database": "fail", "storage": "ok"}),
+        (200, {"database": "ok", "kubernetes": "answers 403"}, {"database": "ok", "kubernetes": "fail"}),
     ],
 )
-def test_readiness_of_the_api(status: int, body: Any, verdict: str, what: str) -> None:
-    judged = checkup.readiness(status, body)
+def test_readiness_of_what_the_api_stands_on(status: int, body: dict[str, str], judged: dict[str, str]) -> None:
+    findings = checkup.readiness(status, {"ready": status == 200, "parts": body})
 
-    assert (judged.verdict, judged.what) == (verdict, what)
+    assert {one.what: one.verdict for one in findings} == judged
+    assert all(one.cure for one in findings if one.verdict == "fail")
+
+
+@pytest.mark.parametrize("body", ["<html>bad gateway</html>", {"detail": "Not yet."}])
+def test_readiness_of_what_is_not_the_api(body: Any) -> None:
+    [judged] = checkup.readiness(502, body)
+
+    assert (judged.verdict, judged.what) == ("fail", "API")
 
 
 SOUND = Provider("did", circuit="Closed", secret_name="vendor-did", secret_key="api-key", waiting=2)

@@ -46,6 +46,7 @@ class Footprint:
     holds_pod: bool
     holds_place: bool
     reserved_micros: int
+    """What it may cost, or has cost if that is more: counted as spent at its end and not before."""
     actual_micros: int
     finished_at: str
     begun_at: str
@@ -61,7 +62,7 @@ class Ticket:
     key: Key
     uid: str
     lane: admission.LaneKey
-    cost_micros: int
+    cost_micros: int | None
     until: float
 
 
@@ -80,7 +81,8 @@ def footprint(body: Body) -> Footprint:
     render = Render(body)
     phase = render.phase
     cost = render.status.get("cost") or {}
-    live_start = phase is not None and not phase.is_final and render.started_at is not None
+    is_live = phase is not None and not phase.is_final
+    estimated = int(cost.get("estimatedMicros") or 0) if render.started_at is not None else 0
     actual = int(cost.get("actualMicros") or 0)
     attempts = render.status.get("attempts") or ()
     return Footprint(
@@ -88,7 +90,7 @@ def footprint(body: Body) -> Footprint:
         provider=render.provider,
         holds_pod=phase in _HOLDS_POD,
         holds_place=phase in _HOLDS_PLACE,
-        reserved_micros=max(0, int(cost.get("estimatedMicros") or 0) - actual) if live_start else 0,
+        reserved_micros=max(estimated, actual) if is_live else 0,
         actual_micros=actual,
         finished_at=str(render.status.get("finishedAt") or ""),
         begun_at=str(attempts[-1].get("startedAt") or "") if attempts else "",
@@ -395,7 +397,7 @@ class Fleet:
         places, free = self._pods_left(namespace, len(held))
         budget: int | None = None
         if spec.get("monthlyBudgetMicros") is not None:
-            promised = self._reserved.get(namespace, 0) + sum(one.cost_micros for one in held)
+            promised = self._reserved.get(namespace, 0) + sum(one.cost_micros or 0 for one in held)
             budget = int(spec["monthlyBudgetMicros"]) - self._spending(namespace).micros - promised
         return admission.Tenant(
             namespace=namespace,

@@ -55,7 +55,8 @@ class AskAdmission:
 
     priority: int
     since: float
-    cost_micros: int
+    cost_micros: int | None
+    """What the start may cost. None: nothing more than what its render has set aside already."""
     providers: tuple[str, ...]
     """Empty: only a place in the tenant's quota is needed."""
 

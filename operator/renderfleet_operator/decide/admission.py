@@ -72,7 +72,8 @@ class Waiting:
 
     uid: str
     order: Order
-    cost_micros: int = 0
+    cost_micros: int | None = 0
+    """What it may cost. None: that is set aside already, so no budget stops it."""
     also: tuple[str, ...] = ()
     """Other providers that must be usable too."""
 
@@ -110,8 +111,9 @@ def admit(lanes: Lanes, tenants: Mapping[str, Tenant], providers: Mapping[str, P
         else:
             _take(one, key, tenants, providers)
             out.admitted.append(one.uid)
-        if at + 1 < len(lane):
-            _push(heads, key, lane, at + 1, tenants)
+        following = _next(lane, at + 1, tenants[key[1]])
+        if following < len(lane):
+            _push(heads, key, lane, following, tenants)
     out.again_in = _again_in(out.stopped, providers)
     return out
 
@@ -169,6 +171,13 @@ def _push(
     heapq.heappush(heads, (rank, share, since, uid, key, at))
 
 
+def _next(lane: Sequence[Waiting], at: int, tenant: Tenant) -> int:
+    """Who may be next in a lane: anybody, or, when the budget is used up, who needs nothing more of it."""
+    if tenant.budget_micros is None or tenant.budget_micros > 0:
+        return at
+    return next((n for n in range(at, len(lane)) if lane[n].cost_micros is None), len(lane))
+
+
 def _lane_stop(key: LaneKey, tenants: Mapping[str, Tenant], providers: Mapping[str, Provider]) -> Wait | None:
     """What stops all of a lane."""
     name, namespace = key
@@ -184,8 +193,6 @@ def _lane_stop(key: LaneKey, tenants: Mapping[str, Tenant], providers: Mapping[s
     tenant = tenants[namespace]
     if tenant.free is not None and tenant.free < 1:
         return Wait(Reason.QUOTA_EXHAUSTED, f"all {tenant.places} pods of the namespace's quota are in use")
-    if name and tenant.budget_micros is not None and tenant.budget_micros <= 0:
-        return Wait(Reason.BUDGET_EXHAUSTED, "this month's budget is used up")
     return None
 
 
@@ -194,7 +201,11 @@ def _own_stop(one: Waiting, tenant: Tenant, providers: Mapping[str, Provider]) -
     for name in one.also:
         if wait := _provider_down(providers.get(name), name):
             return wait
-    if tenant.budget_micros is not None and one.cost_micros > tenant.budget_micros:
+    if tenant.budget_micros is None or one.cost_micros is None:
+        return None
+    if tenant.budget_micros <= 0:
+        return Wait(Reason.BUDGET_EXHAUSTED, "this month's budget is used up")
+    if one.cost_micros > tenant.budget_micros:
         return Wait(Reason.BUDGET_EXHAUSTED, "what is left of this month's budget does not cover it")
     return None
 
@@ -225,7 +236,7 @@ def _take(one: Waiting, key: LaneKey, tenants: Mapping[str, Tenant], providers: 
     if tenant.free is not None:
         tenant.free -= 1
     if tenant.budget_micros is not None:
-        tenant.budget_micros -= one.cost_micros
+        tenant.budget_micros -= one.cost_micros or 0
     _charge(tenant, name)
 
 

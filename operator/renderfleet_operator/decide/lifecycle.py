@@ -161,6 +161,8 @@ def _redrive(render: Render, seen: Observed) -> list[Action]:
                 outputs=None,
                 provider=None,
                 queue=None,
+                # What a run cost is counted at its end. A hold is none: what was paid by then counts with what comes.
+                cost=None if render.is_finished else render.status.get("cost"),
             ),
             Note("Redriven", f"run {run} begins"),
         )
@@ -335,7 +337,7 @@ def _start_or_ask(render: Render, seen: Observed, stage: Stage, fields: Mapping[
     ask = AskAdmission(
         priority=render.priority if needs_provider else 1001,  # what is paid already goes first
         since=render.queued_at,
-        cost_micros=(seen.estimate_micros or 0) if needs_provider else 0,
+        cost_micros=(seen.estimate_micros or 0) if render.started_at is None else None,
         providers=render.providers if needs_provider else (),
     )
     if seen.wait is None:

@@ -11,7 +11,9 @@ from renderfleet_crds.conditions import Reason
 from renderfleet_operator.decide.admission import LaneKey, Provider, Tenant, Waiting, admit, places
 
 
-def waits(uid: str, *, priority: int = 100, since: float = 0.0, cost: int = 0, also: tuple[str, ...] = ()) -> Waiting:
+def waits(
+    uid: str, *, priority: int = 100, since: float = 0.0, cost: int | None = 0, also: tuple[str, ...] = ()
+) -> Waiting:
     return Waiting(uid, (-priority, since, uid), cost, also)
 
 
@@ -87,6 +89,19 @@ def test_a_budget_lets_a_cheaper_one_pass() -> None:
     made = admit(lanes, {"a": Tenant("a", budget_micros=50, use={})}, provider())
 
     assert made.admitted == ["cheap"]
+    assert made.stopped[("p", "a")].reason is Reason.BUDGET_EXHAUSTED
+
+
+@pytest.mark.parametrize("left", [0, -50])
+def test_a_budget_that_is_used_up_stops_what_is_new_and_not_what_was_begun_on_it(left: int) -> None:
+    lanes = {
+        ("", "a"): lane(waits("finalize", priority=1001, cost=None)),
+        ("p", "a"): lane(waits("new"), waits("dear", cost=10), waits("retried", since=1, cost=None), waits("newer")),
+    }
+
+    made = admit(lanes, {"a": Tenant("a", budget_micros=left, use={})}, provider())
+
+    assert made.admitted == ["finalize", "retried"]
     assert made.stopped[("p", "a")].reason is Reason.BUDGET_EXHAUSTED
 
 

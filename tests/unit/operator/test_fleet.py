@@ -8,11 +8,13 @@ from renderfleet_crds import meta
 from renderfleet_crds.conditions import Reason
 from renderfleet_operator.accounts import account_of
 from renderfleet_operator.cache import Cache, Key
-from renderfleet_operator.decide.actions import AskAdmission, News, TellProvider
+from renderfleet_operator.decide.actions import AskAdmission, News, TellProvider, WriteStatus
+from renderfleet_operator.decide.lifecycle import decide
+from renderfleet_operator.decide.view import Render
 from renderfleet_operator.fleet import Fleet
 from renderfleet_operator.times import rfc3339
 
-from .builders import NOW, attempt, body, ended, running, waiting
+from .builders import NOW, attempt, body, ended, running, seen, waiting
 
 
 class Clock:
@@ -255,6 +257,33 @@ def test_a_budget_is_reserved_at_the_start_and_settled_at_the_end() -> None:
     assert [key.name for key in fleet.run_pass()[0]] == ["r1"]
 
 
+def test_what_a_live_render_has_cost_already_is_not_free_until_its_end() -> None:
+    """A video is billed when its vendor is done with it, and ends when its file has been fetched."""
+    fleet, _ = make(monthlyBudgetMicros=100, providers=[provider(limits={"inFlight": 9, "perMinute": 600, "burst": 9})])
+    first, _ = put(fleet, "r0", cost_micros=60), put(fleet, "r1", cost_micros=60)
+    fleet.run_pass()
+
+    billed = running(cost={"estimatedMicros": 60, "actualMicros": 60})
+    fleet.cache.put_render(body(name="r0", uid=first, status=billed, version=6))
+
+    assert fleet.run_pass()[0] == []
+
+
+def test_a_render_that_is_tried_again_needs_its_budget_once() -> None:
+    fleet, _ = make(monthlyBudgetMicros=100, providers=[provider(limits={"inFlight": 9, "perMinute": 600, "burst": 9})])
+    first = put(fleet, "r0", cost_micros=100)
+    assert len(fleet.run_pass()[0]) == 1
+    again = running("AvatarRender", attempt(category="throttled"), cost={"estimatedMicros": 100}, phase="Queued")
+    one = body(name="r0", uid=first, status=again, version=6)
+    fleet.cache.put_render(one)
+    fleet.return_ticket(first)
+
+    [ask] = [one for one in decide(Render(one), seen(estimate_micros=100)) if isinstance(one, AskAdmission)]
+    fleet.ask(Key("AvatarRender", "rf-acme", "r0"), first, ask)
+
+    assert [key.name for key in fleet.run_pass()[0]] == ["r0"]
+
+
 @pytest.mark.parametrize("end", ["Cancelled", "Failed", None])
 def test_a_budget_that_was_reserved_is_released_when_nothing_was_spent(end: str | None) -> None:
     fleet, _ = make(monthlyBudgetMicros=100, providers=[provider(limits={"inFlight": 9, "perMinute": 600, "burst": 9})])
@@ -270,6 +299,35 @@ def test_a_budget_that_was_reserved_is_released_when_nothing_was_spent(end: str 
 
     assert [key.name for key in fleet.run_pass()[0]] == ["r1"]
     assert fleet.spent("rf-acme").micros == 0
+
+
+def test_a_run_that_was_paid_for_is_not_paid_for_again_with_the_next_one() -> None:
+    fleet, _ = make(monthlyBudgetMicros=1000)
+    first = body(status=ended("DeadLettered", cost={"estimatedMicros": 60, "actualMicros": 70, "currency": "USD"}))
+    fleet.cache.put_render(first)
+    assert fleet.spent("rf-acme").micros == 70
+
+    redriven = body(status=first["status"], spec={"redrive": 1}, version=6)
+    [write] = [one for one in decide(Render(redriven), seen()) if isinstance(one, WriteStatus)]
+    fleet.cache.put_render(
+        {**redriven, "status": write.status, "metadata": {**redriven["metadata"], "resourceVersion": "7"}}
+    )
+    cost = {**(write.status.get("cost") or {})}
+    cost["actualMicros"] = cost.get("actualMicros", 0) + 50
+    fleet.cache.put_render(body(status=ended(cost=cost, run=1, finishedAt=rfc3339(NOW)), version=8))
+
+    assert fleet.spent("rf-acme").micros == 120
+
+
+def test_what_was_paid_before_a_person_had_to_decide_is_paid_for_in_the_run_that_goes_on() -> None:
+    """A hold is no end: nobody has counted what it cost."""
+    held = running("AvatarRender", attempt(category="unknown_outcome"), phase="Held", cost={"actualMicros": 70})
+
+    [write] = [
+        one for one in decide(Render(body(status=held, spec={"redrive": 1})), seen()) if isinstance(one, WriteStatus)
+    ]
+
+    assert write.status["cost"] == {"actualMicros": 70}
 
 
 def test_news_counts_once_per_attempt() -> None:

@@ -91,7 +91,9 @@ def _up(name: str, options: Options) -> Shape:
         )
         _refuse_conflicts(shape, others)
         shape.state.mkdir(parents=True, exist_ok=True)
-        shape.shape_file.write_text(shape.to_json())
+        draft = shape.shape_file.with_suffix(".new")
+        draft.write_text(shape.to_json())
+        draft.replace(shape.shape_file)  # whole or not at all: others list the clusters at any time
     with step(f"starting cluster {name} on {shape.address}"):
         _write_files(shape)
         network.prepare(shape)

@@ -8,6 +8,7 @@ import sys
 from renderfleet_cluster.say import Trouble
 from renderfleet_faults.parts import Part
 from renderfleet_faults.scenarios import SCENARIOS
+from renderfleet_faults.sidebyside import AT_A_TIME
 
 ABOUT = """\
 Break things on purpose, at every point where it could hurt, and look whether the world comes out right.
@@ -41,6 +42,13 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="WORDS",
         help="crash: only points with these words, as `dies before writes #3` (may be repeated)",
     )
+    parser.add_argument(
+        "--at-a-time",
+        type=int,
+        default=AT_A_TIME,
+        metavar="N",
+        help=f"crash: stories side by side (default {AT_A_TIME})",
+    )
     parser.add_argument("--list", action="store_true", help="name the stories and end")
     chosen = parser.parse_args(arguments)
     if chosen.list:
@@ -49,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         return 0 if asyncio.run(_run(chosen)) else 1
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, KeyboardInterrupt):
         print("\nstopped", file=sys.stderr)
         return 2
     except Trouble as trouble:
@@ -65,7 +73,7 @@ async def _run(chosen: argparse.Namespace) -> bool:
     if chosen.suite == "crash":
         from renderfleet_faults.crash import crash_suite
 
-        return await crash_suite(chosen.kind, chosen.point, quick=chosen.quick)
+        return await crash_suite(chosen.kind, chosen.point, quick=chosen.quick, at_a_time=chosen.at_a_time)
     from renderfleet_faults.money import money_suite
 
     return await money_suite(chosen.kind, quick=chosen.quick, part=chosen.part)

@@ -8,23 +8,22 @@ losses   many at a time, since the operator lives on: a write is carried out but
 quiet    no slot of a provider is still taken; the operator is started once more, as for an upgrade, and for a while nothing
          at all may be written any more
 
-What is found is kept per story below out/faults/crash, so that the stories may be tried in several runs; the table shows
-all that are there.
+Several stories are run side by side, each on a control plane of its own; see sidebyside.py and, for what is kept, found.py.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
-from renderfleet_cluster.say import line
+from renderfleet_cluster.say import Trouble, line
+from renderfleet_faults.found import Found
 from renderfleet_faults.lab import Lab, lab, machine
 from renderfleet_faults.manager import RESYNC_SECONDS
 from renderfleet_faults.oracle import Finding, Golden, Verdict, judge, judge_golden, must_be_reached
-from renderfleet_faults.parts import FOLDER
 from renderfleet_faults.report import crash_table, troubles
 from renderfleet_faults.scenarios import PATIENCE_SECONDS, SCENARIOS, Scenario, Trial, tenant_ready
+from renderfleet_faults.sidebyside import side_by_side
 from renderfleet_faults.traps import WRITES, Fault, Point, Trap
 
 GOLDEN_RUNS = 3
@@ -345,20 +344,41 @@ def _loss_points(chosen: Sequence[Scenario], most: dict[str, dict[str, int]]) ->
     return points
 
 
-async def crash_suite(names: Sequence[str], points: Sequence[str], *, quick: bool) -> bool:
-    """Run it, print the table, keep what was found below out/faults; True when all is well."""
+async def crash_suite(names: Sequence[str], points: Sequence[str], *, quick: bool, at_a_time: int) -> bool:
+    """Run it, print the table, keep what was found below out/faults; True when all is well.
+
+    Some points, or a single story, are tried here; several stories side by side. Raises Trouble for a name of no story.
+    """
+    if unknown := set(names) - {one.name for one in SCENARIOS}:
+        raise Trouble(f"there is no story {', '.join(sorted(unknown))}", "--list names them all")
     chosen = [one for one in SCENARIOS if not names or one.name in names]
+    if points or len(chosen) == 1:
+        return await _sweep(chosen, points, quick=quick)
+    begin = time.monotonic()
+    found = Found()
+    for scenario in chosen:
+        found.forget(scenario.name)
+    codes = await side_by_side(chosen, quick=quick, at_a_time=at_a_time)
+    for scenario in chosen:
+        print(f"{scenario.name}: {found.told(scenario.name) or 'nothing came of it'}")
+    is_good = not any(codes.values())
+    print(f"{found.table()}\n\ncrash sweep: {'good' if is_good else 'BAD'} after {time.monotonic() - begin:.0f} s")
+    return is_good
+
+
+async def _sweep(chosen: Sequence[Scenario], points: Sequence[str], *, quick: bool) -> bool:
     begin = time.monotonic()
     async with lab("crash", "c", runners_at_a_time=RUNNERS_AT_A_TIME, settings={}) as the_lab:
         result = await CrashSweep(the_lab, chosen, quick=quick, points=points).run()
-    seconds = time.monotonic() - begin
-    told = report(result, seconds)
+    told = report(result, time.monotonic() - begin)
     print(told)
     if points:  # some points of a story are no account of it
         print(crash_table(result.goldens, result.verdicts))
     else:
-        _keep(result, told, seconds)
-        print(_everything_kept())
+        found = Found()
+        for name, golden in result.goldens.items():
+            found.keep(golden, [one for one in result.verdicts if one.scenario == name], name, told)
+        print(found.table())
     print(f"\ncrash sweep: {'good' if result.good else 'BAD'}")
     return result.good
 
@@ -376,32 +396,3 @@ def report(result: Result, seconds: float) -> str:
             f"operator starts: {len(starts)}, median {starts[len(starts) // 2]:.1f} s, slowest {starts[-1]:.1f} s",
         ]
     )
-
-
-def _keep(result: Result, told: str, seconds: float) -> None:
-    """One file per story, in place of what was found of it before."""
-    folder = FOLDER / "crash"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, golden in result.goldens.items():
-        verdicts = [asdict(one) for one in result.verdicts if one.scenario == name]
-        kept = {"good": result.good, "golden": asdict(golden), "verdicts": verdicts, "told": told, "seconds": seconds}
-        (folder / f"{_slug(name)}.json").write_text(json.dumps(kept, indent=1))
-
-
-def _everything_kept() -> str:
-    """The table of all stories that were tried, in this run or before it; also written for people."""
-    goldens: dict[str, Golden] = {}
-    verdicts: list[Verdict] = []
-    for scenario in SCENARIOS:
-        file = FOLDER / "crash" / f"{_slug(scenario.name)}.json"
-        if file.exists():
-            kept = json.loads(file.read_text())
-            goldens[scenario.name] = Golden(**kept["golden"])
-            verdicts += [Verdict.read(one) for one in kept["verdicts"]]
-    text = "\n".join([*troubles(goldens, verdicts), crash_table(goldens, verdicts)])
-    (FOLDER / "crash.txt").write_text(text + "\n")
-    return text
-
-
-def _slug(name: str) -> str:
-    return "-".join(name.lower().replace(",", "").split())

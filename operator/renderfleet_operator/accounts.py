@@ -67,7 +67,8 @@ class Account:
     service_seconds: float | None = None
     in_flight: int = 0
     tickets: int = 0
-    told: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    told: OrderedDict[str, News] = field(default_factory=OrderedDict)
+    """The latest that each attempt told."""
 
     @property
     def limits(self) -> Mapping[str, Any]:
@@ -139,10 +140,11 @@ class Account:
         self.circuit = breaker.started(self.circuit, token)
 
     def tell(self, news: TellProvider, now: float, secret_version: str | None) -> bool:
-        """Take in what an attempt tells; False when it told before."""
-        if news.token in self.told:
+        """Take in what an attempt tells; False when it told before. A job that was accepted may still tell that it failed."""
+        before = self.told.get(news.token)
+        if before is not None and (before is not News.ANSWERED or news.news is News.ANSWERED):
             return False
-        self.told[news.token] = None
+        self.told[news.token] = news.news
         while len(self.told) > _REMEMBERED:
             self.told.popitem(last=False)
         settings = self.breaker_settings
@@ -152,7 +154,10 @@ class Account:
                 self.last_success_at = now
             case News.BROKEN:
                 chance = chance_of(self.name, self.circuit.opened, news.token)
-                self.circuit = breaker.failed(self.circuit, settings, now, news.token, chance)
+                is_counted = before is News.ANSWERED
+                self.circuit = breaker.failed(
+                    self.circuit, settings, now, news.token, chance=chance, is_counted=is_counted
+                )
                 self._error(news.message, now)
             case News.THROTTLED:
                 pause = min(news.retry_after_seconds or DEFAULT_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)

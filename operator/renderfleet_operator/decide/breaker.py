@@ -61,19 +61,24 @@ def answered(breaker: Breaker, settings: Mapping[str, Any], now: float, token: s
     """The vendor gave an answer, be it a refusal of the input."""
     if breaker.state == "HalfOpen" and token in breaker.probes:
         return Breaker()
-    return replace(breaker, slices=_count(breaker, settings, now, failed=0))
+    return replace(breaker, slices=_count(breaker, settings, now, calls=1, failures=0))
 
 
-def failed(breaker: Breaker, settings: Mapping[str, Any], now: float, token: str, chance: float) -> Breaker:
-    """The vendor failed. `chance` in [0, 1) spreads the end of the pause over a fifth of it."""
+def failed(
+    breaker: Breaker, settings: Mapping[str, Any], now: float, token: str, *, chance: float, is_counted: bool = False
+) -> Breaker:
+    """The vendor failed. `chance` in [0, 1) spreads the end of the pause over a fifth of it.
+
+    `is_counted`: the vendor had accepted the job, and the call was counted then.
+    """
     if breaker.state == "Open":
         return breaker
     if breaker.state == "HalfOpen":
         # One that started before the circuit opened is old news.
         return _open(breaker, settings, now, chance) if token in breaker.probes else breaker
-    counted = replace(breaker, slices=_count(breaker, settings, now, failed=1))
-    calls = sum(one[1] for one in counted.slices)
+    counted = replace(breaker, slices=_count(breaker, settings, now, calls=0 if is_counted else 1, failures=1))
     failures = sum(one[2] for one in counted.slices)
+    calls = max(failures, sum(one[1] for one in counted.slices))  # the window may have lost when they were accepted
     if calls < int(settings.get("minCalls", 5)):
         return counted
     if 100 * failures < int(settings.get("failurePercent", 50)) * calls:
@@ -88,12 +93,12 @@ def _open(breaker: Breaker, settings: Mapping[str, Any], now: float, chance: flo
 
 
 def _count(
-    breaker: Breaker, settings: Mapping[str, Any], now: float, *, failed: int
+    breaker: Breaker, settings: Mapping[str, Any], now: float, *, calls: int, failures: int
 ) -> tuple[tuple[int, int, int], ...]:
     width = float(settings.get("windowSeconds", 60)) / _SLICES
     current = int(now / width)
     kept = tuple(one for one in breaker.slices if one[0] > current - _SLICES)
     if kept and kept[-1][0] == current:
-        number, calls, failures = kept[-1]
-        return (*kept[:-1], (number, calls + 1, failures + failed))
-    return (*kept, (current, 1, failed))
+        _, calls_before, failures_before = kept[-1]
+        return (*kept[:-1], (current, calls_before + calls, failures_before + failures))
+    return (*kept, (current, calls, failures))

@@ -22,7 +22,7 @@ def after(*failures: bool, settings: dict[str, Any] = SETTINGS, every: float = 1
     for number, is_failure in enumerate(failures):
         now, token = NOW + number * every, f"t{number}"
         if is_failure:
-            made = breaker.failed(made, settings, now, token, 0.5)
+            made = breaker.failed(made, settings, now, token, chance=0.5)
         else:
             made = breaker.answered(made, settings, now, token)
     return made
@@ -75,7 +75,7 @@ def test_a_probe_that_fails_opens_it_for_twice_as_long_up_to_a_limit() -> None:
     made = Breaker("HalfOpen", opened=1)
     for number in range(5):
         token = f"p{number}"
-        made = breaker.failed(breaker.started(made, token), SETTINGS, NOW, token, 0.5)
+        made = breaker.failed(breaker.started(made, token), SETTINGS, NOW, token, chance=0.5)
         pauses.append(made.until - NOW)
         made = breaker.at(made, made.until)
 
@@ -86,15 +86,15 @@ def test_late_news_of_calls_from_before_it_opened_changes_nothing() -> None:
     opened = after(*[True] * 4)
     half = breaker.at(opened, opened.until)
 
-    assert breaker.failed(opened, SETTINGS, NOW, "old", 0.5) == opened
-    assert breaker.failed(half, SETTINGS, NOW, "old", 0.5) == half
+    assert breaker.failed(opened, SETTINGS, NOW, "old", chance=0.5) == opened
+    assert breaker.failed(half, SETTINGS, NOW, "old", chance=0.5) == half
 
 
 def test_the_end_of_the_pause_is_spread() -> None:
     def until(chance: float) -> float:
         made = Breaker()
         for number in range(4):
-            made = breaker.failed(made, SETTINGS, NOW, f"t{number}", chance)
+            made = breaker.failed(made, SETTINGS, NOW, f"t{number}", chance=chance)
         return made.until - NOW
 
     assert until(0.0) == pytest.approx(9.0)

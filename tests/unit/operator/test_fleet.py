@@ -342,6 +342,31 @@ def test_news_counts_once_per_attempt() -> None:
     assert account.per_minute(NOW) == 30
 
 
+def test_jobs_that_a_vendor_accepts_and_then_fails_open_its_circuit() -> None:
+    """D-ID takes a talk within a second and fails it a minute later, with the same attempt still under way."""
+    fleet, _ = make(providers=[provider(breaker={"minCalls": 5, "failurePercent": 90})])
+    account = fleet.accounts["openai"]
+    for number in range(5):
+        fleet.tell(TellProvider("openai", f"t{number}", News.ANSWERED), None)
+    for number in range(4):
+        fleet.tell(TellProvider("openai", f"t{number}", News.BROKEN, "it broke"), None)
+        fleet.tell(TellProvider("openai", f"t{number}", News.BROKEN, "it broke"), None)
+    assert account.circuit.state == "Closed", "four of five calls failed"
+
+    fleet.tell(TellProvider("openai", "t4", News.BROKEN, "it broke"), None)
+
+    assert account.circuit.state == "Open"
+
+
+def test_a_job_that_was_accepted_and_then_could_not_be_paid_holds_its_vendor() -> None:
+    fleet, _ = make()
+
+    fleet.tell(TellProvider("openai", "t1", News.ANSWERED), None)
+    fleet.tell(TellProvider("openai", "t1", News.HELD, "no credits"), None)
+
+    assert fleet.accounts["openai"].held == "no credits"
+
+
 def test_a_rate_that_was_learned_grows_back() -> None:
     fleet, _ = make()
     fleet.tell(TellProvider("openai", "t1", News.THROTTLED), None)

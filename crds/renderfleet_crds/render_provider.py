@@ -99,6 +99,10 @@ class RenderProviderStatus(Part):
     """While open: when probes may start (RFC 3339)."""
     circuit_opened: int | None = None
     """How often it opened in a row; the next time open grows with it."""
+    window_calls: int | None = None
+    """Calls within `breaker.windowSeconds` of the latest one, when any of them failed and the circuit is closed."""
+    window_failures: int | None = None
+    """How many of them failed: a circuit that is about to open."""
     held: bool | None = None
     held_reason: Annotated[str, Field(max_length=256)] | None = None
     in_flight: int | None = None

@@ -207,11 +207,14 @@ class Account:
         self.circuit = breaker.at(self.circuit, now)
         circuit = self.circuit
         is_slowed = self.per_minute(now) < self._most_per_minute()
+        calls, failures = breaker.counts(circuit)
         made: Body = {
             "observedGeneration": self.generation,
             "circuit": circuit.state,
             "circuitUntil": rfc3339(circuit.until) if circuit.state == "Open" else None,
             "circuitOpened": circuit.opened,
+            "windowCalls": calls if failures else None,
+            "windowFailures": failures or None,
             "held": bool(self.spec.get("hold")) or self.held is not None,
             "heldReason": ("spec.hold" if self.spec.get("hold") else self.held or "")[:256] or None,
             "inFlight": self.in_flight + self.tickets,
@@ -249,6 +252,11 @@ def account_of(body: Body, now: float) -> Account:
             made.circuit = breaker.at(breaker.Breaker("Open", until, opened), now)
         case "HalfOpen":
             made.circuit = breaker.Breaker("HalfOpen", 0.0, opened)
+        case _ if failures := int(status.get("windowFailures") or 0):
+            told = (seconds_of(status[key]) for key in ("lastErrorAt", "lastSuccessAt") if status.get(key))
+            latest = max(told, default=now)
+            calls = int(status.get("windowCalls") or failures)
+            made.circuit = breaker.counted(made.breaker_settings, latest, calls, failures)
         case _:
             pass
     same_spec = status.get("observedGeneration") == generation

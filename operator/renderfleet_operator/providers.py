@@ -48,6 +48,7 @@ _MATTERS = (
     "circuit",
     "circuitUntil",
     "circuitOpened",
+    "windowFailures",
     "held",
     "heldReason",
     "learnedInFlight",

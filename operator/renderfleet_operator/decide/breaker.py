@@ -29,6 +29,18 @@ class Breaker:
     """Attempts that are out as probes."""
 
 
+def counts(breaker: Breaker) -> tuple[int, int]:
+    """(calls, failures) of the window that ended with the latest call."""
+    failures = sum(one[2] for one in breaker.slices)
+    # What was accepted before the window and failed in it is a failure of no call there.
+    return max(failures, sum(one[1] for one in breaker.slices)), failures
+
+
+def counted(settings: Mapping[str, Any], at_time: float, calls: int, failures: int) -> Breaker:
+    """A closed circuit that has counted this much, the latest of it at that time."""
+    return Breaker(slices=((int(at_time / _slice_seconds(settings)), calls, failures),))
+
+
 def at(breaker: Breaker, now: float) -> Breaker:
     """The circuit as it is now: an open one becomes half-open by time alone."""
     if breaker.state == "Open" and now >= breaker.until:
@@ -76,14 +88,13 @@ def failed(
     if breaker.state == "HalfOpen":
         # One that started before the circuit opened is old news.
         return _open(breaker, settings, now, chance) if token in breaker.probes else breaker
-    counted = replace(breaker, slices=_count(breaker, settings, now, calls=0 if is_counted else 1, failures=1))
-    failures = sum(one[2] for one in counted.slices)
-    calls = max(failures, sum(one[1] for one in counted.slices))  # the window may have lost when they were accepted
-    if calls < int(settings.get("minCalls", 5)):
-        return counted
-    if 100 * failures < int(settings.get("failurePercent", 50)) * calls:
-        return counted
-    return _open(counted, settings, now, chance)
+    noted = replace(breaker, slices=_count(breaker, settings, now, calls=0 if is_counted else 1, failures=1))
+    total, failures = counts(noted)
+    if total < int(settings.get("minCalls", 5)):
+        return noted
+    if 100 * failures < int(settings.get("failurePercent", 50)) * total:
+        return noted
+    return _open(noted, settings, now, chance)
 
 
 def _open(breaker: Breaker, settings: Mapping[str, Any], now: float, chance: float) -> Breaker:
@@ -95,10 +106,13 @@ def _open(breaker: Breaker, settings: Mapping[str, Any], now: float, chance: flo
 def _count(
     breaker: Breaker, settings: Mapping[str, Any], now: float, *, calls: int, failures: int
 ) -> tuple[tuple[int, int, int], ...]:
-    width = float(settings.get("windowSeconds", 60)) / _SLICES
-    current = int(now / width)
+    current = int(now / _slice_seconds(settings))
     kept = tuple(one for one in breaker.slices if one[0] > current - _SLICES)
     if kept and kept[-1][0] == current:
         _, calls_before, failures_before = kept[-1]
         return (*kept[:-1], (current, calls_before + calls, failures_before + failures))
     return (*kept, (current, calls, failures))
+
+
+def _slice_seconds(settings: Mapping[str, Any]) -> float:
+    return float(settings.get("windowSeconds", 60)) / _SLICES

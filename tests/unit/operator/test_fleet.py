@@ -193,6 +193,29 @@ class TestRestart:
         assert len(fleet.run_pass()[0]) == 1
         assert fleet.run_pass()[0] == []
 
+    def test_failures_of_the_window_count_on(self) -> None:
+        settings = {"minCalls": 4, "failurePercent": 50, "windowSeconds": 60}
+        before, _ = make(providers=[provider(breaker=settings)])
+        for number, news in enumerate([News.ANSWERED, News.BROKEN, News.BROKEN]):
+            before.tell(TellProvider("openai", f"t{number}", news, "down"), None)
+        told = before.accounts["openai"].status(NOW, 0)
+        assert (told["windowCalls"], told["windowFailures"]) == (3, 2)
+
+        after, _ = make(providers=[provider(status=told, breaker=settings)])
+        after.tell(TellProvider("openai", "t9", News.BROKEN, "down"), None)
+
+        assert after.accounts["openai"].circuit.state == "Open"
+
+    def test_failures_of_a_window_that_is_over_do_not(self) -> None:
+        settings = {"minCalls": 4, "failurePercent": 50, "windowSeconds": 60}
+        long_ago = rfc3339(NOW - 61)
+        told = {"windowCalls": 90, "windowFailures": 40, "lastErrorAt": long_ago, "lastSuccessAt": long_ago}
+
+        fleet, _ = make(providers=[provider(status=told, breaker=settings)])
+        fleet.tell(TellProvider("openai", "t9", News.BROKEN, "down"), None)
+
+        assert fleet.accounts["openai"].circuit.state == "Closed"
+
     def test_limits_that_were_learned_and_a_pause_are_still_known(self) -> None:
         before, _ = make()
         learn(before, "t1", maxConcurrent=1, maxPerMinute=20)
@@ -415,6 +438,13 @@ def test_many_refusals_at_once_are_one_lesson() -> None:
         fleet.tell(TellProvider("openai", f"t{number}", News.THROTTLED), None)
 
     assert fleet.accounts["openai"].per_minute(NOW) == 30
+
+
+def test_a_window_without_a_failure_is_not_worth_a_word() -> None:
+    fleet, _ = make()
+    fleet.tell(TellProvider("openai", "t1", News.ANSWERED), None)
+
+    assert not {"windowCalls", "windowFailures"} & set(fleet.accounts["openai"].status(NOW, 0))
 
 
 def test_what_was_learned_is_shown_only_while_it_matters() -> None:

@@ -2,6 +2,7 @@
 
 start     probes -> lease -> list everything -> serve the queue and watch
 stop      on SIGTERM or `stop`: watches end, running work ends, the archive is flushed, the lease is given back
+lost      the lease was not renewed, or another one has it: as a stop, but work in hand is dropped where it is
 failure   a part that dies ends the process, except the watches: those are begun anew, as an error line in a stream is no
           reason to forget everything
 """
@@ -243,7 +244,7 @@ class Operator:
                 return
             keeping = asyncio.create_task(self.lease.keep(), name="lease")
             try:
-                if await self._unless_stopped(self._list_first()):
+                if await self._unless_stopped(self._list_first(), keeping):
                     await self._serve(keeping)
             finally:
                 keeping.cancel()
@@ -251,16 +252,20 @@ class Operator:
         finally:
             await self.close()
 
-    async def _unless_stopped(self, doing: Awaitable[None]) -> bool:
-        """Do it, unless a stop comes first; True when it was done."""
+    async def _unless_stopped(self, doing: Awaitable[None], *keeping: asyncio.Task[None]) -> bool:
+        """Do it, unless a stop comes first; True when it was done. Raises LostLease when it is lost meanwhile."""
         task = asyncio.ensure_future(doing)
         stopping = asyncio.create_task(self.stop.wait())
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, stopping, *keeping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        if not task.done():
+            task.cancel()
+        for one in keeping:
+            if one.done():
+                one.result()
         if task.done():
             task.result()
             return True
-        task.cancel()
         return False
 
     async def _list_first(self) -> None:
@@ -300,14 +305,18 @@ class Operator:
                 task.result()
         finally:
             self.stop.set()
-            await self._wind_down([part for part in parts if part is not keeping])
+            await self._wind_down([part for part in parts if part is not keeping], leads=not keeping.done())
             stopping.cancel()
 
-    async def _wind_down(self, parts: list[asyncio.Task[None]]) -> None:
-        """Let work in hand end, then stop the parts and store what is left to store."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SHUTDOWN_SECONDS / 2):
-                await self.queue.drain()
+    async def _wind_down(self, parts: list[asyncio.Task[None]], *, leads: bool) -> None:
+        """Let work in hand end, then stop the parts and store what is left to store.
+
+        Without the lease nothing is let end: the next one may have begun, and it knows what to make of half-done work.
+        """
+        if leads:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SHUTDOWN_SECONDS / 2):
+                    await self.queue.drain()
         for part in parts:
             part.cancel()
         await asyncio.wait(parts, timeout=SHUTDOWN_SECONDS / 2)

@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 
 Body = dict[str, Any]
 
+GIVEN_UP_AFTER = 0.8
+"""Of a lease's time without a renewal. A little before others may take it: from then on two could lead."""
+
 
 def identity_of_process() -> str:
     """Unique per process: a restarted container is another holder than its predecessor."""
@@ -55,6 +58,7 @@ class Lease:
         log.info("leading", lease=self.name, identity=self.identity)
 
     async def _try(self) -> bool:
+        began = self.clock.monotonic()
         try:
             try:
                 lease = await self.cluster.get(LEASES, self.name, self.namespace)
@@ -79,7 +83,7 @@ class Lease:
             log.warning("the lease cannot be had yet", error=str(failed)[:200])
             return False
         self.is_held = True
-        self._renewed_at = self.clock.monotonic()
+        self._renewed_at = began
         return True
 
     def _is_free(self, lease: Body) -> bool:
@@ -94,23 +98,32 @@ class Lease:
         return now - self._seen[1] > float(spec.get("leaseDurationSeconds") or self.seconds)
 
     async def keep(self) -> None:
-        """Renew it for as long as it can be. Raises LostLease."""
+        """Renew it for as long as it can be, and end in time when it cannot: an answer may never come. Raises LostLease."""
+        pause = self.seconds / 3
         while True:
-            await asyncio.sleep(self.seconds / 3)
+            await asyncio.sleep(pause)
             try:
-                await self._renew()
+                async with asyncio.timeout(self._left()):
+                    await self._renew()
+                pause = self.seconds / 3
             except LostLease:
                 self.is_held = False
                 raise
-            except ApiError as failed:
-                age = self.clock.monotonic() - self._renewed_at
-                log.warning("the lease was not renewed", error=str(failed)[:200], age_seconds=round(age, 1))
-                # A little before others may take it: from then on two could lead.
-                if age > self.seconds * 0.8:
+            except (ApiError, TimeoutError) as failed:
+                left = self._left()
+                error = str(failed)[:200] or "no answer"
+                log.warning("the lease was not renewed", error=error, seconds_left=round(left, 1))
+                if left <= 0:
                     self.is_held = False
-                    raise LostLease(f"not renewed for {age:.0f} s") from failed
+                    raise LostLease(f"not renewed in time: {error}") from failed
+                pause = min(left, self.seconds / 10)
+
+    def _left(self) -> float:
+        """Seconds until it counts as lost."""
+        return self._renewed_at + GIVEN_UP_AFTER * self.seconds - self.clock.monotonic()
 
     async def _renew(self) -> None:
+        began = self.clock.monotonic()  # others count from when it is written, which may be long before its answer
         lease = await self.cluster.get(LEASES, self.name, self.namespace)
         spec = lease.get("spec") or {}
         if spec.get("holderIdentity") != self.identity:
@@ -120,7 +133,7 @@ class Lease:
             "spec": {"renewTime": _micro_time()},
         }
         await self.cluster.patch(LEASES, self.name, patch, self.namespace)
-        self._renewed_at = self.clock.monotonic()
+        self._renewed_at = began
 
     async def release(self) -> None:
         """Give it back, so that the next one need not wait. Best effort."""

@@ -63,7 +63,11 @@ class RenderProviderSpec(Part):
     secret_ref: SecretKey
     """Its API key."""
     options: dict[str, Annotated[str, Field(max_length=256)]] = {}
-    """Settings of the adapter: openai `model`, `scriptModel`; did `authScheme`."""
+    """Settings of the adapter.
+
+    openai: `model`, `scriptModel`, `organization`, `project`, `resendModeratedOutput`. elevenlabs: `maxCharacters`.
+    did: `authScheme`, `secondsPerCredit`, `lostJobSeconds`.
+    """
     limits: ProviderLimits = ProviderLimits()
     breaker: BreakerSettings = BreakerSettings()
     hold: bool = False

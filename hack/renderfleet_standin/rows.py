@@ -59,6 +59,8 @@ TRANSPORT_FAULTS: dict[str, Row] = {
         Row("truncate", 0, None, "answer cut after `bytes` (default half)", kind=Kind.TRANSPORT, after_bill=True),
         Row("bad_json", 0, None, "half the answer, announced as whole", kind=Kind.TRANSPORT, after_bill=True),
         Row("huge_body", 0, None, "`bytes` (default 80 MB) of answer", kind=Kind.TRANSPORT, after_bill=True),
+        Row("html_403", 403, None, "an edge's HTML page, nothing billed", kind=Kind.TRANSPORT),
+        Row("html_429", 429, None, "an edge's HTML page, nothing billed", kind=Kind.TRANSPORT),
         Row("html_502", 502, None, "an edge's HTML page, nothing billed", kind=Kind.TRANSPORT),
         Row("html_520", 520, None, "an edge's HTML page, nothing billed", kind=Kind.TRANSPORT),
         Row("html_521", 521, None, "an edge's HTML page, nothing billed", kind=Kind.TRANSPORT),
@@ -71,6 +73,8 @@ TRANSPORT_FAULTS: dict[str, Row] = {
 """Faults every vendor can show, whatever the operation."""
 
 EDGE_TITLES = {
+    403: "Forbidden",
+    429: "Too Many Requests",
     502: "Bad Gateway",
     504: "Gateway Time-out",
     520: "Web server is returning an unknown error",

@@ -3,7 +3,7 @@
 connection refused, DNS, TLS                            VendorDown
 POST /talks: no answer after it had left, any 5xx       looked for among the talks: found, or VendorDown when it is not
                                                         there; OutcomeUnknown when the list cannot be read
-reads: no answer, any 5xx                               VendorDown
+reads: no answer, any 5xx; 4xx as an HTML page          VendorDown
 400, 403, 404, 415                                      InputRefused
 401                                                     KeyRefused
 402                                                     OutOfCredit
@@ -45,6 +45,7 @@ from .errors import (
     VendorDown,
     VendorError,
     as_code,
+    is_an_edges_refusal,
     retry_after_seconds,
 )
 from .http import TIMED_OUT, free_call, json_of, paid_call, vendor_client
@@ -364,6 +365,8 @@ def classify(status: int, body: Any, headers: Mapping[str, str]) -> VendorError:
     def made(cls: type[VendorError], message: str, **more: Any) -> VendorError:
         return cls(code, message, http_status=status, request_id=headers.get("x-request-id"), **more)
 
+    if is_an_edges_refusal(status, body, headers):
+        return made(VendorDown, "something before D-ID refused the call in its place")
     match status:
         case 401:
             return made(KeyRefused, "D-ID does not accept the API key")

@@ -10,7 +10,7 @@ plan or voice not open to this account                 InputRefused
 400 else, 404, 422                                     InputRefused
 401, 403, workspace_not_found                          KeyRefused
 409                                                    TryAgain
-429 system_busy; 500, 502, 503                         VendorDown
+429 system_busy; 500, 502, 503; 4xx as an HTML page    VendorDown
 429 else                                               Throttled; the in-flight cap is learned from the headers
 200 that is no audio                                   BrokenAnswer, charged; one more try
 
@@ -40,6 +40,7 @@ from .errors import (
     VendorDown,
     VendorError,
     as_code,
+    is_an_edges_refusal,
     retry_after_seconds,
 )
 from .http import free_call, json_of, paid_call, vendor_client
@@ -136,10 +137,9 @@ class ElevenLabs:
             started = datetime.now(UTC)
             try:
                 return await self._call(order, text, chained)
-            except OutcomeUnknown as lost:
+            except OutcomeUnknown:
                 found = await self._find_lost_part(order, text, started)
                 if found is None:
-                    lost.retry_limit = 1
                     raise
                 return found
             except (Throttled, TryAgain, VendorDown) as busy:
@@ -168,10 +168,7 @@ class ElevenLabs:
         kind = response.headers.get("content-type", "")
         if not response.content or not kind.startswith(("audio/", "application/octet-stream")):
             raise BrokenAnswer(
-                "no_audio",
-                "ElevenLabs answered without audio; it may have been charged",
-                request_id=request_id,
-                retry_limit=1,
+                "no_audio", "ElevenLabs answered without audio; it may have been charged", request_id=request_id
             )
         cost = response.headers.get("character-cost", "")
         characters = int(cost) if cost.isdigit() else len(text)
@@ -334,6 +331,8 @@ def classify(status: int, body: Any, headers: Mapping[str, str]) -> VendorError:
     def made(cls: type[VendorError], message: str, **more: Any) -> VendorError:
         return cls(code, message, request_id=request_id, http_status=status, **more)
 
+    if is_an_edges_refusal(status, body, headers):
+        return made(VendorDown, "something before ElevenLabs refused the call in its place")
     if codes & _MONEY_CODES:
         return made(OutOfCredit, "the ElevenLabs account has no credit left for this")
     if codes & _PLAN_CODES:

@@ -3,6 +3,7 @@
 VendorError
 ├── InputRefused      user             our request can never work
 ├── ContentRefused    moderation       a verdict on the content
+│   └── OutputRefused moderation       it was asked for properly; what came out is what they will not give
 ├── TryAgain          transient        a pause may cure it
 ├── Throttled         throttled        the vendor asks us to slow down
 ├── KeyRefused        credential       key, account or plan: a person must act
@@ -29,6 +30,7 @@ class VendorError(Exception):
 
     category: ClassVar[ErrorCategory] = ErrorCategory.INTERNAL
     usual_charge: ClassVar[Charged] = Charged.NO
+    usual_retry_limit: ClassVar[int | None] = None
 
     def __init__(
         self,
@@ -47,7 +49,7 @@ class VendorError(Exception):
         self.message = message
         self.charged = charged or self.usual_charge
         self.retry_after_seconds = retry_after_seconds
-        self.retry_limit = retry_limit
+        self.retry_limit = self.usual_retry_limit if retry_limit is None else retry_limit
         """How many more attempts the table grants this failure; None when only the render's policy counts."""
         self.request_id = request_id
         self.http_status = http_status
@@ -64,6 +66,10 @@ class ContentRefused(VendorError):
     """The vendor will not make this."""
 
     category = ErrorCategory.MODERATION
+
+
+class OutputRefused(ContentRefused):
+    """The vendor will not hand out what it made; the same request may come out otherwise."""
 
 
 class TryAgain(VendorError):
@@ -100,18 +106,29 @@ class BrokenAnswer(VendorDown):
     """A success that holds nothing usable. It is charged all the same, so one more try is all it is worth."""
 
     usual_charge = Charged.YES
+    usual_retry_limit = 1
 
 
 class OutcomeUnknown(VendorError):
-    """The request left and no answer came: it may be done and billed."""
+    """The request left and no answer came: it may be done and billed, so where it is sent again at all, it is once."""
 
     category = ErrorCategory.UNKNOWN_OUTCOME
     usual_charge = Charged.UNKNOWN
+    usual_retry_limit = 1
 
 
 def as_code(value: object, default: str) -> str:
     """A vendor's code if it looks like one, else `default`: free text could hold a prompt or a key."""
     return value if isinstance(value, str) and _CODE.fullmatch(value) else default
+
+
+def is_an_edges_refusal(status: int, body: object, headers: Mapping[str, str]) -> bool:
+    """Whether something before the vendor answered in its place: a 4xx that is a page says nothing of key, plan or input.
+
+    Too fast (429) and too large (413) are true whoever says so.
+    """
+    is_page = body is None and headers.get("content-type", "").startswith("text/html")
+    return is_page and 400 <= status < 500 and status not in (413, 429)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

@@ -132,7 +132,7 @@ async def paid_call(vendor: str, total_seconds: float, *wrappers: type[Exception
     except lost_in_transit as lost:
         code = _lost_code(lost, "answer_lost")
         if code == "body_too_large":
-            raise BrokenAnswer(code, f"{vendor}'s answer is too long to be real", retry_limit=1) from lost
+            raise BrokenAnswer(code, f"{vendor}'s answer is too long to be real") from lost
         if call.left:
             raise OutcomeUnknown(
                 code,

@@ -9,11 +9,12 @@ no answer after it had left, 504, 524                 OutcomeUnknown
 400 else, 413, 415, 422; 404 (model retired)          InputRefused
 401, 403                                              KeyRefused
 429 else                                              Throttled, for Retry-After or "try again in"
-408, 409, 500, 502, 503, 520-523, HTML                VendorDown
+408, 409, 500, 502, 503, 520-523; 4xx as HTML page    VendorDown
 slow_down, whatever its status                        Throttled
 200 without a usable picture or text                  BrokenAnswer, charged; one more try
 
-Options: `model` (pictures), `scriptModel`, `organization`, `project`.
+Options: `model` (pictures), `scriptModel`, `organization`, `project`; `resendModeratedOutput` "true": when the picture was
+refused and not the prompt, ask once more, as the next picture may pass.
 """
 
 import asyncio
@@ -27,6 +28,8 @@ from datetime import date
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import httpx2
+
 from renderfleet_crds.contract import Charged
 
 from .errors import (
@@ -36,11 +39,13 @@ from .errors import (
     KeyRefused,
     OutcomeUnknown,
     OutOfCredit,
+    OutputRefused,
     Throttled,
     TryAgain,
     VendorDown,
     VendorError,
     as_code,
+    is_an_edges_refusal,
     retry_after_seconds,
 )
 from .http import free_call, json_of, paid_call, vendor_client
@@ -130,6 +135,19 @@ class OpenAI:
 
     async def make_pictures(self, order: PictureOrder, answered: AnswerSeen) -> Pictures:
         """Paid: `order.count` pictures. Raises VendorError."""
+        try:
+            answer = await self._ask_for_pictures(order)
+        except OutputRefused:
+            if self._options.get("resendModeratedOutput") != "true":
+                raise
+            answer = await self._ask_for_pictures(order)
+        request_id = answer.headers.get("x-request-id")
+        await answered(request_id)
+        files, usage = await asyncio.to_thread(_pictures_in, answer.content, order.count)
+        learned = learned_from(answer.headers)
+        return Pictures(files, {"images": len(files), **usage}, request_id, learned)
+
+    async def _ask_for_pictures(self, order: PictureOrder) -> httpx2.Response:
         images = self._sdk.images.with_raw_response
         asked: dict[str, Any] = {
             "model": self._image_model,
@@ -149,11 +167,8 @@ class OpenAI:
                 base = await asyncio.to_thread(order.base.read_bytes)
                 image = ("base.png", base, "image/png") if base[:4] == b"\x89PNG" else ("base.jpg", base, "image/jpeg")
                 raw = await images.edit(image=image, **asked)
-        request_id = raw.headers.get("x-request-id")
-        await answered(request_id)
-        files, usage = await asyncio.to_thread(_pictures_in, raw.content, order.count)
-        learned = learned_from(raw.headers)
-        return Pictures(files, {"images": len(files), **usage}, request_id, learned)
+        response: httpx2.Response = raw.http_response
+        return response
 
     async def write_script(self, prompt: str, max_characters: int, language_code: str | None) -> Script:
         """Paid: words to speak, not longer than asked. Raises VendorError; ContentRefused when the model declines."""
@@ -243,12 +258,19 @@ def classify(status: int, body: Any, headers: Mapping[str, str]) -> VendorError:
     def made(cls: type[VendorError], message: str, **more: Any) -> VendorError:
         return cls(code, message, request_id=request_id, http_status=status, **more)
 
+    if is_an_edges_refusal(status, body, headers):
+        return made(VendorDown, "something before OpenAI refused the call in its place")
     if raw_code in _MODERATION_CODES:
-        return made(ContentRefused, f"OpenAI's safety system refused this{_categories(error)}; change the prompt")
+        details = error.get("moderation_details")
+        on_output = isinstance(details, dict) and details.get("moderation_stage") == "output"
+        verdict = OutputRefused if on_output else ContentRefused
+        return made(verdict, f"OpenAI's safety system refused this{_categories(error)}; change the prompt")
     if raw_code in _MONEY_CODES or kind == "insufficient_quota":
         return made(OutOfCredit, "the OpenAI account is out of credit or over its spend limit")
     if raw_code == "slow_down" or kind == "rate_limit_error":  # once a 503, now a 429
-        return made(Throttled, "OpenAI asks to grow more slowly", retry_after_seconds=pause)
+        return made(
+            Throttled, "OpenAI asks to grow more slowly", retry_after_seconds=pause, learned=learned_from(headers)
+        )
     match status:
         case 504 | 524:
             return made(OutcomeUnknown, "OpenAI's gateway gave up waiting; the call may have been charged")
@@ -265,6 +287,7 @@ def classify(status: int, body: Any, headers: Mapping[str, str]) -> VendorError:
                 Throttled,
                 "OpenAI's rate limit is reached",
                 retry_after_seconds=pause if pause is not None else try_again_in_seconds(error.get("message")),
+                learned=learned_from(headers),
             )
         case 503:
             return made(VendorDown, "OpenAI is overloaded", retry_after_seconds=pause or OVERLOAD_PAUSE_SECONDS)
@@ -310,9 +333,7 @@ def _pictures_in(body: bytes, count: int) -> tuple[list[bytes], dict[str, int]]:
     if len(files) < count or not all(files[:count]):
         usable = sum(map(bool, files))
         raise BrokenAnswer(
-            "pictures_missing",
-            f"OpenAI answered with {usable} usable pictures of {count}; it charges them",
-            retry_limit=1,
+            "pictures_missing", f"OpenAI answered with {usable} usable pictures of {count}; it charges them"
         )
     return files[:count], usage
 
@@ -384,7 +405,7 @@ def read_script(body: bytes, request_id: str | None) -> ScriptAnswer:
         raise TryAgain(f"script_{status}", "OpenAI did not finish the script", request_id=request_id)
     text = "".join(str(part.get("text") or "") for part in parts if part.get("type") == "output_text").strip()
     if not text:
-        raise BrokenAnswer("script_missing", "OpenAI answered without a script", request_id=request_id, retry_limit=1)
+        raise BrokenAnswer("script_missing", "OpenAI answered without a script", request_id=request_id)
     return ScriptAnswer(text, usage)
 
 
@@ -407,7 +428,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise BrokenAnswer("bad_json", "OpenAI's answer cannot be read; it may have been charged", retry_limit=1)
+        raise BrokenAnswer("bad_json", "OpenAI's answer cannot be read; it may have been charged")
     return answer
 
 

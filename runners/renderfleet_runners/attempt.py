@@ -28,7 +28,7 @@ from renderfleet_crds.contract import (
     StageResult,
     Task,
 )
-from renderfleet_providers.errors import VendorError
+from renderfleet_providers.errors import OutcomeUnknown, VendorError
 
 from .clock import Deadline, Stop
 from .errors import (
@@ -241,6 +241,7 @@ class AnswerNotAwaited(StageError):
     """We had to go before the vendor answered."""
 
     category = ErrorCategory.UNKNOWN_OUTCOME
+    retry_limit = OutcomeUnknown.usual_retry_limit
 
     def __init__(self, code: str) -> None:
         super().__init__(code, "the runner had to end before the vendor answered; the call may have been charged")
@@ -275,6 +276,7 @@ async def _after_a_lost_claim(attempt: Attempt, stage: PaidStage[A]) -> tuple[St
         category=ErrorCategory.UNKNOWN_OUTCOME,
         code="claim_lost",
         message="another process made this attempt's paid call and its outcome is not known",
+        retry_limit=OutcomeUnknown.usual_retry_limit,
         charged=Charged.YES if attempt.charged is Charged.YES else Charged.UNKNOWN,
     )
     return unknown, ExitCode.CLAIM_LOST

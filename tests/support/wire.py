@@ -35,6 +35,7 @@ from renderfleet_crds.contract import (
     VideoFinalizeParams,
     VideoStartParams,
     VoiceParams,
+    pack_task,
 )
 from renderfleet_store.media import MediaStore, StorageSettings
 
@@ -117,6 +118,15 @@ class Standin:
         self._http.post(
             "/_standin/latency", json={"vendor": vendor, "operation": operation, "ms": ms}
         ).raise_for_status()
+
+    @contextmanager
+    def limited(self, name: str, limit: int) -> Iterator[None]:
+        """With a rate limit of the account, which a reset would keep."""
+        try:
+            self._http.post("/_standin/limits", json={"name": name, "limit": limit}).raise_for_status()
+            yield
+        finally:
+            self._http.post("/_standin/limits", json={"name": name, "limit": 0}).raise_for_status()
 
     def hold(self, vendor: str, operation: str, point: str) -> None:
         """Stop calls at a point."""
@@ -398,7 +408,7 @@ class Bench:
                 env={
                     "PATH": os.environ["PATH"],
                     "TMPDIR": str(work),
-                    TASK_ENV: task.model_dump_json(by_alias=True),
+                    TASK_ENV: pack_task(task.model_dump_json(by_alias=True)),
                     "RENDERFLEET_TERMINATION_MESSAGE_PATH": str(termination_path),
                     **env,
                 },

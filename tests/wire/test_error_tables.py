@@ -22,6 +22,7 @@ from renderfleet_providers.errors import (
     KeyRefused,
     OutcomeUnknown,
     OutOfCredit,
+    OutputRefused,
     Throttled,
     TryAgain,
     VendorDown,
@@ -40,8 +41,11 @@ TRANSPORT: dict[str, Expected] = {
     "reset_before_send": (OutcomeUnknown, UNKNOWN),
     "reset_after_bill": (OutcomeUnknown, UNKNOWN),
     "truncate": (OutcomeUnknown, UNKNOWN),
+    "slow_drip": (OutcomeUnknown, UNKNOWN),
     "bad_json": (BrokenAnswer, YES),
     "huge_body": (BrokenAnswer, YES),
+    "html_403": (VendorDown, NO),
+    "html_429": (Throttled, NO),
     "html_502": (VendorDown, NO),
     "html_520": (VendorDown, NO),
     "html_521": (VendorDown, NO),
@@ -50,11 +54,14 @@ TRANSPORT: dict[str, Expected] = {
     "html_504_after_bill": (OutcomeUnknown, UNKNOWN),
     "html_524_after_bill": (OutcomeUnknown, UNKNOWN),
 }
-"""A hang and a reset look the same whether the vendor has billed or not: that is what makes the outcome unknown."""
-NO_FAULT_IN_ITSELF = {"latency_ms", "slow_drip"}
+"""A hang and a reset look the same whether the vendor has billed or not: that is what makes the outcome unknown.
+
+An answer that drips never stands still, so only a deadline over all of it ends the wait.
+"""
+NO_FAULT_IN_ITSELF = {"latency_ms"}
 
 PICTURES: dict[str, Expected] = {
-    "400_moderation_blocked": (ContentRefused, NO),
+    "400_moderation_blocked": (OutputRefused, NO),
     "400_moderation_blocked_input": (ContentRefused, NO),
     "400_content_policy_violation": (ContentRefused, NO),
     "400_invalid_request": (InputRefused, NO),
@@ -148,7 +155,9 @@ SPEECH: dict[str, Expected] = {
     "200_empty_audio": (BrokenAnswer, YES),
     "huge_body": (BrokenAnswer, YES),
     **{
-        name: expected for name, expected in TRANSPORT.items() if name.startswith("html_") and expected[0] is VendorDown
+        name: expected
+        for name, expected in TRANSPORT.items()
+        if name.startswith("html_") and expected[0] is not OutcomeUnknown
     },
 }
 """Lost answers are not here: ElevenLabs has a history, see test_a_lost_speech_is_found_in_the_history."""
@@ -177,6 +186,8 @@ TALKS: dict[str, Expected] = {
     "504_gateway_timeout": (VendorDown, NO),
     "reset_before_send": (VendorDown, NO),
     "hang": (VendorDown, NO),
+    "html_403": (VendorDown, NO),
+    "html_429": (Throttled, NO),
     "html_502": (VendorDown, NO),
     "html_520": (VendorDown, NO),
     "html_521": (VendorDown, NO),
@@ -188,6 +199,7 @@ FOUND_AFTER_ALL = [
     "reset_after_bill",
     "hang_after_bill",
     "truncate",
+    "slow_drip",
     "bad_json",
     "html_504_after_bill",
     "html_524_after_bill",
@@ -232,9 +244,9 @@ def answered() -> Answered:
 
 @pytest.fixture
 def patience_seconds(request: pytest.FixtureRequest) -> float:
-    """Time for one call: short only where the point is that no answer comes."""
+    """Time for one call: short only where the point is that no whole answer comes."""
     params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    return 1.5 if str(params.get("fault")).startswith("hang") else 30.0
+    return 1.5 if str(params.get("fault")).startswith(("hang", "slow_drip")) else 30.0
 
 
 @pytest.fixture
@@ -279,6 +291,8 @@ async def talk(did: DID, talk_files: tuple[Path, Path]) -> tuple[VideoOrder, Vid
 
 def assert_same(failed: VendorError, expected: Expected) -> None:
     assert (type(failed), failed.charged) == expected
+    if expected[0] in (OutcomeUnknown, BrokenAnswer):
+        assert failed.retry_limit == 1, "what may be charged each time is sent once more at most"
     assert "sk-standin" not in f"{failed} {failed.message}"
     assert "friendly guide" not in f"{failed} {failed.message}"
 
@@ -318,6 +332,39 @@ async def test_a_script_that_ran_out_of_tokens_gets_more_of_them(openai: OpenAI,
     assert failed.value.code == "script_truncated"
 
 
+async def test_a_rate_limit_tells_what_the_account_may(openai: OpenAI, standin: Standin, answered: Answered) -> None:
+    with standin.limited("openai.requests_per_minute", 1):
+        taken = await openai.make_pictures(order(), answered)
+        with pytest.raises(Throttled) as failed:
+            await openai.make_pictures(order(), answered)
+    assert taken.learned == failed.value.learned == {"maxPerMinute": 1}
+    assert (failed.value.retry_after_seconds or 0) > 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "option", "calls"),
+    [
+        pytest.param("400_moderation_blocked", None, 1, id="not asked for"),
+        pytest.param("400_moderation_blocked", "true", 2, id="another picture may pass"),
+        pytest.param("400_moderation_blocked_input", "true", 1, id="the prompt stays the same"),
+    ],
+)
+async def test_a_verdict_on_the_picture_is_tried_again_once_if_asked_for(
+    standin: Standin, answered: Answered, fault: str, option: str | None, calls: int
+) -> None:
+    options = {"resendModeratedOutput": option} if option else {}
+    adapter = OpenAI(standin.provider(Vendor.OPENAI).base_url, KEYS[Vendor.OPENAI], options, timeout_seconds=30)
+    standin.fault("openai", "images.generations", fault, times=2)
+    with pytest.raises(ContentRefused):
+        await adapter.make_pictures(order(), answered)
+    assert len(standin.calls("openai", "images.generations")) == calls
+    if calls == 2:
+        standin.fault("openai", "images.generations", fault)
+        assert len((await adapter.make_pictures(order(), answered)).files) == 2
+        assert len(standin.billed("openai")) == 1
+    await adapter.aclose()
+
+
 async def test_a_picture_is_edited_from_a_base(
     openai: OpenAI, standin: Standin, answered: Answered, talk_files: tuple[Path, Path]
 ) -> None:
@@ -338,7 +385,9 @@ async def test_speech(
     assert standin.hits() == 1
 
 
-LOST_SPEECH = ["hang_after_bill", "reset_after_bill", "truncate", "html_504_after_bill", "html_524_after_bill"]
+LOST_SPEECH = [
+    *("hang_after_bill", "reset_after_bill", "truncate", "slow_drip", "html_504_after_bill", "html_524_after_bill"),
+]
 NEVER_SPOKEN = ["hang", "reset_before_send"]
 
 

@@ -216,6 +216,8 @@ def test_a_body_far_too_large(standin: Server) -> None:
 @pytest.mark.parametrize(
     ("fault", "status", "billed"),
     [
+        ("html_403", 403, 0),
+        ("html_429", 429, 0),
         ("html_502", 502, 0),
         ("html_520", 520, 0),
         ("html_523", 523, 0),

@@ -49,6 +49,15 @@ class Submit(TyperGroup):
         return command_for(cmd_name)
 
 
+class Commands(TyperGroup):
+    """What most people come for first, and groups of commands among the others."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """For the help."""
+        first = ["submit", "watch", "list", "get", "why"]
+        return [*first, *(name for name in super().list_commands(ctx) if name not in first)]
+
+
 def _app(**more: Any) -> typer.Typer:
     return typer.Typer(
         no_args_is_help=True,
@@ -60,7 +69,7 @@ def _app(**more: Any) -> typer.Typer:
     )
 
 
-app = _app()
+app = _app(cls=Commands)
 submit_app = _app(cls=Submit, invoke_without_command=True)
 app.add_typer(submit_app, name="submit", short_help="Ask for an avatar, a voice or a video.")
 

@@ -318,7 +318,10 @@ def error_of(answer: httpx2.Response, where: str) -> CliError:
         case 409:
             return Failed(said + trace)
         case 400 | 405 | 413 | 415 | 422:
-            lines = [f"{one['field'] or 'body'}: {one['message']}" for one in problem.get("errors") or ()]
+            lines = [
+                f"{one['field']}: {one['message']}" if one["field"] else one["message"]
+                for one in problem.get("errors") or ()
+            ]
             return Misused("; ".join(lines) or said, "`renderfleet submit KIND --help` lists what each field takes")
         case 429 | 502 | 503 | 504:
             return Unreachable(said + trace, "try again in a moment; `renderfleet doctor` says what is away")

@@ -101,11 +101,26 @@ def _without_none(annotation: Any) -> Any:
 
 def _help(name: str, field: FieldInfo) -> str:
     text = " ".join((field.description or "").split())
+    if bounds := _bounds(field):
+        text += f" {bounds}."
     if name in _FROM_FILE:
         text += " @FILE reads it from a file, @- from stdin."
     if field.default is not None and not field.is_required() and not isinstance(field.default, Part):
         text += f" [default: {_plain(field.default)}]"
     return text.strip()
+
+
+def _bounds(field: FieldInfo) -> str:
+    """Between which numbers a value must lie, the limits included; empty for anything but a number."""
+    said = [*field.metadata]
+    for part in get_args(field.annotation):
+        # Of a field that may be absent, the limits stand with the part of its type that is the number.
+        said += [limit for more in get_args(part)[1:] if isinstance(more, FieldInfo) for limit in more.metadata]
+    lowest = next((one.ge for one in said if hasattr(one, "ge")), None)
+    highest = next((one.le for one in said if hasattr(one, "le")), None)
+    if highest is None:
+        return "" if lowest is None else f"At least {lowest}"
+    return f"At most {highest}" if lowest is None else f"{lowest} to {highest}"
 
 
 def _plain(value: Any) -> str:

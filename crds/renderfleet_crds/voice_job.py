@@ -14,9 +14,13 @@ class VoiceSettings(Part):
     """How the voice speaks; unset values are the vendor's defaults."""
 
     stability: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Low speaks with more feeling, high more evenly from one sentence to the next."""
     similarity_boost: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How closely it keeps to the recordings that the voice was made from."""
     style: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How strongly the manner of the original speaker is brought out; anything above 0 takes the vendor longer."""
     speed: Annotated[float, Field(ge=0.7, le=1.2)] | None = None
+    """1 is the voice's own pace."""
 
 
 class VoiceJobSpec(RenderSpec):

@@ -27,8 +27,15 @@ def test_no_two_flags_are_called_the_same_and_each_says_something(kind: Resource
     flags = flags_of(kind)
 
     assert len({one.option for one in flags}) == len(flags)
-    undescribed = {one.option for one in flags if not one.help}
-    assert undescribed <= {"--stability", "--similarity-boost", "--style", "--speed", "--settings"}
+    assert {one.option for one in flags if not one.help} == set()
+
+
+def test_the_help_tells_the_limits_of_numbers() -> None:
+    told = {flag.option: flag.help for kind in RENDERS for flag in flags_of(kind)}
+
+    assert "0 to 1000." in told["--priority"]
+    assert "0.7 to 1.2." in told["--speed"], "of a field that may be absent as well"
+    assert "At least" in told["--seed"] or "0 to" in told["--seed"]
 
 
 def test_flags_fill_the_spec_that_the_model_reads() -> None:

@@ -24,7 +24,7 @@ from renderfleet_client import Cluster, Resource, resources
 from renderfleet_client.errors import ApiError, Conflict, NotFound
 from renderfleet_cluster.shape import pool_labels
 from renderfleet_crds import meta
-from renderfleet_crds.contract import TASK_ENV, TERMINATION_MESSAGE_LIMIT_BYTES, VENDOR_KEY_DIR
+from renderfleet_crds.contract import TASK_ENV, TERMINATION_MESSAGE_LIMIT_BYTES, VENDOR_KEY_DIR, unpack_task
 from renderfleet_faults import traffic
 from renderfleet_faults.backends import Process, plain_environment, start
 from renderfleet_faults.traps import Starts
@@ -208,7 +208,7 @@ class Node:
     async def _run(self, pod: Pod) -> None:
         container = pod.body["spec"]["containers"][0]
         environment = {one["name"]: one["value"] for one in container.get("env", [])}
-        self._tokens[json.loads(environment[TASK_ENV])["uid"]] = pod.subject
+        self._tokens[json.loads(unpack_task(environment[TASK_ENV]))["uid"]] = pod.subject
         if not await self._mount_secrets(pod, container):
             return await self._report(pod, _KILLED, "", None)
         # A process has no mount namespace of its own here, so the key files are named where they really are.

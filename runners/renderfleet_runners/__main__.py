@@ -1,6 +1,6 @@
 """Read the Task, run its stage, report, exit with a contract code.
 
-RENDERFLEET_TASK                        the Task as JSON
+RENDERFLEET_TASK                        the Task as JSON, gzipped, in base64
 RENDERFLEET_TERMINATION_MESSAGE_PATH    where the result goes besides the run record (default: Kubernetes' path)
 RENDERFLEET_WAIT_FOR_OTHER_SECONDS      how long another process that holds the claim is given to finish (default 60)
 """
@@ -42,9 +42,9 @@ def main() -> int:
 
     termination_path = os.environ.get(TERMINATION_PATH_ENV, TERMINATION_MESSAGE_PATH)
     # Taken out, so that no tool we start inherits signed addresses and prompts.
-    task_text = os.environ.pop(TASK_ENV, "")
+    packed_task = os.environ.pop(TASK_ENV, "")
     wait_for_other_seconds = float(os.environ.get(WAIT_FOR_OTHER_ENV, "60"))
-    return asyncio.run(run_task(task_text, termination_path, STARTED, wait_for_other_seconds, told_early))
+    return asyncio.run(run_task(packed_task, termination_path, STARTED, wait_for_other_seconds, told_early))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from renderfleet_crds.contract import (
     VideoFinalizeParams,
     VideoStartParams,
     VoiceParams,
+    unpack_task,
 )
 from renderfleet_providers.errors import VendorError
 
@@ -33,7 +34,11 @@ from .storage import Storage
 
 
 async def run_task(
-    task_text: str, termination_path: str, started: float, wait_for_other_seconds: float, told_early: Sequence[int] = ()
+    packed_task: str,
+    termination_path: str,
+    started: float,
+    wait_for_other_seconds: float,
+    told_early: Sequence[int] = (),
 ) -> int:
     """Run one stage attempt and report it.
 
@@ -41,9 +46,10 @@ async def run_task(
     """
     log = set_up()
     try:
-        task = Task.model_validate_json(task_text)
-    except ValidationError as bad:
-        places = ["/".join(str(step) for step in error["loc"]) for error in bad.errors(include_input=False)][:5]
+        task = Task.model_validate_json(unpack_task(packed_task))
+    except ValueError as bad:
+        errors = bad.errors(include_input=False) if isinstance(bad, ValidationError) else []
+        places = ["/".join(str(step) for step in error["loc"]) for error in errors][:5]
         log.error("task not understood", fields=places)
         result = StageResult(
             outcome="broke",

@@ -18,7 +18,7 @@ from renderfleet_client import Cluster
 from renderfleet_client.errors import ApiError
 from renderfleet_client.resources import PODS, SECRETS
 from renderfleet_crds import meta
-from renderfleet_crds.contract import TASK_ENV, VENDOR_KEY_DIR, ExitCode
+from renderfleet_crds.contract import TASK_ENV, VENDOR_KEY_DIR, ExitCode, pack_task, unpack_task
 
 Body = dict[str, Any]
 
@@ -118,7 +118,7 @@ class Node:
         about = pod["metadata"]
         container = pod["spec"]["containers"][0]
         env = {one["name"]: one["value"] for one in container["env"]}
-        run = PodRun(about["name"], about["namespace"], json.loads(env[TASK_ENV]), pod)
+        run = PodRun(about["name"], about["namespace"], json.loads(unpack_task(env[TASK_ENV])), pod)
         self.runs.append(run)
         try:
             await self._status(run, {"phase": "Running"})
@@ -201,7 +201,7 @@ def real_runner(cluster: Cluster, folder: Path) -> Program:
             env={
                 "PATH": os.environ["PATH"],
                 "TMPDIR": str(home),
-                TASK_ENV: json.dumps(task),
+                TASK_ENV: pack_task(json.dumps(task)),
                 "RENDERFLEET_TERMINATION_MESSAGE_PATH": str(message),
             },
             stderr=(home / "log").open("wb"),

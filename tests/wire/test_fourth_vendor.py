@@ -9,7 +9,7 @@ import pytest
 from tests.support.wire import Bench
 
 from renderfleet_cluster.places import REPOSITORY
-from renderfleet_crds.contract import TASK_ENV, ExitCode, Vendor
+from renderfleet_crds.contract import TASK_ENV, ExitCode, Vendor, pack_task
 
 PACKAGES = ("crds/renderfleet_crds", "runners/renderfleet_providers", "runners/renderfleet_runners")
 ENTRY = '    DID = "did"\n'
@@ -71,7 +71,7 @@ def test_a_runner_speaks_through_it(bench: Bench, with_a_parrot: Path, talk_file
     task = bench.voice(text="Anything at all.", provider=access)
     order = task.model_dump_json(by_alias=True).replace('"vendor":"elevenlabs"', '"vendor":"parrot"')
 
-    ended = bench.run(task, **{TASK_ENV: order, "PYTHONPATH": str(with_a_parrot)})
+    ended = bench.run(task, **{TASK_ENV: pack_task(order), "PYTHONPATH": str(with_a_parrot)})
 
     assert ended.exit_code is ExitCode.DONE, ended.logs
     assert ended.result is not None

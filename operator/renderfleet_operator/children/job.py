@@ -9,13 +9,22 @@ The pod satisfies the restricted Pod Security profile, has no Kubernetes credent
 its stage calls that vendor.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import orjson
+
 from renderfleet_crds import meta
-from renderfleet_crds.contract import TASK_ENV, TERMINATION_MESSAGE_PATH, VENDOR_KEY_DIR, ExitCode, Pool, Stage
+from renderfleet_crds.contract import (
+    TASK_ENV,
+    TERMINATION_MESSAGE_PATH,
+    VENDOR_KEY_DIR,
+    ExitCode,
+    Pool,
+    Stage,
+    pack_task,
+)
 from renderfleet_operator.decide.view import Body, Render
 
 from . import names
@@ -115,7 +124,7 @@ def _pod(render: Render, stage: Stage, task: Mapping[str, Any], shape: Shape, se
         "image": shape.image,
         "imagePullPolicy": shape.pull_policy,
         "env": [
-            {"name": TASK_ENV, "value": json.dumps(task, separators=(",", ":"), ensure_ascii=False)},
+            {"name": TASK_ENV, "value": pack_task(orjson.dumps(task))},
             *({"name": key, "value": value} for key, value in shape.env.items()),
         ],
         "terminationMessagePath": TERMINATION_MESSAGE_PATH,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renderfleet_crds import meta
-from renderfleet_crds.contract import TASK_ENV, TERMINATION_MESSAGE_PATH, ExitCode, Stage, Task
+from renderfleet_crds.contract import TASK_ENV, TERMINATION_MESSAGE_PATH, ExitCode, Stage, Task, unpack_task
 from renderfleet_operator.children import names, tenant
 from renderfleet_operator.children.job import Shape, build_job, is_ours
 from renderfleet_operator.children.task import Sources, build_task
@@ -89,7 +89,7 @@ def _compare(name: str, made: Any) -> None:
 def test_the_job_is_as_it_was(case: str) -> None:
     job = job_of(case)
     container = job["spec"]["template"]["spec"]["containers"][0]
-    container["env"][0]["value"] = json.loads(container["env"][0]["value"])
+    container["env"][0]["value"] = json.loads(unpack_task(container["env"][0]["value"]))
 
     _compare(f"job-{case}", job)
 

@@ -474,7 +474,7 @@ async def test_talks(
 async def test_a_talk_that_was_taken_without_an_answer_is_found(
     did: DID, standin: Standin, talk: tuple[VideoOrder, VideoSources], fault: str
 ) -> None:
-    standin.fault("did", "talks.create", fault, seconds=30)
+    standin.fault("did", "talks.create", fault, seconds=30, interval_ms=3000)
     job = await did.start(*talk)
     assert job.correlation == "uid-1/0-1"
     assert len(standin.billed("did")) == 1

@@ -78,6 +78,12 @@ class Metrics:
             ["kind", "phase", "reason"],
             registry=self.registry,
         )
+        self.cost = Counter(
+            "renderfleet_cost",
+            "What renders have cost by their providers' price lists, in units of the currency.",
+            ["kind", "provider", "currency"],
+            registry=self.registry,
+        )
         self.phase_seconds = Histogram(
             "renderfleet_phase_seconds",
             "How long renders stayed in a phase.",
@@ -120,6 +126,9 @@ class Metrics:
         if before.open_attempt is not None and after.open_attempt is None and after.attempts:
             last = after.attempts[-1]
             self.attempts.labels(after.kind, last["stage"], last.get("category") or "done").inc()
+        if (spent := _actual_micros(after) - _actual_micros(before)) > 0:
+            currency = str(after.status["cost"].get("currency", "USD"))
+            self.cost.labels(after.kind, after.provider, currency).inc(spent / 1_000_000)
         if before.started_at is None and after.started_at is not None:
             reason = str(before.status.get("reason") or "none")
             self.wait_seconds.labels(after.kind, reason).observe(max(0.0, now - before.queued_at))
@@ -169,6 +178,11 @@ class Metrics:
         if self._fleet is not None and self._clock is not None:
             yield from _fleet_gauges(self._fleet, self._clock.now())
             yield from _pool_gauges(self._fleet, self._clock.now(), gauges.pool_of)
+
+
+def _actual_micros(render: Render) -> int:
+    """What this run of it has cost so far; a redrive begins at nothing again."""
+    return int((render.status.get("cost") or {}).get("actualMicros") or 0)
 
 
 def _phase_began(render: Render) -> float:

@@ -16,7 +16,7 @@ from renderfleet_operator.times import rfc3339
 from .builders import CREATED, NOW, attempt, body, ended, render, running, waiting
 from .test_fleet import make, provider, put, quota
 
-BOUNDED = {"kind", "stage", "category", "phase", "reason", "provider", "pool", "resource", "le"}
+BOUNDED = {"kind", "stage", "category", "phase", "reason", "provider", "pool", "resource", "currency", "le"}
 PROMISED = {
     "queue depth": "renderfleet_pool_waiting",
     "oldest age": "renderfleet_pool_waiting_oldest_seconds",
@@ -29,6 +29,7 @@ PROMISED = {
     "tokens": "renderfleet_provider_tokens",
     "in flight": "renderfleet_provider_in_flight",
     "quota use": "renderfleet_quota_use_ratio",
+    "costs": "renderfleet_cost",
     "reconcile duration": "renderfleet_reconcile_seconds",
     "queue latency": "renderfleet_queue_wait_seconds",
     "watch age": "renderfleet_watch_age_seconds",
@@ -64,6 +65,22 @@ def test_all_that_is_promised_is_told(what: str) -> None:
     families = {one.name for one in text_string_to_metric_families(worked(fleet, clock).text().decode())}
 
     assert PROMISED[what] in families
+
+
+def test_money_is_counted_when_it_is_spent_and_once() -> None:
+    metrics = Metrics(*make())
+    estimated = {"estimatedMicros": 50_000, "currency": "EUR"}
+    begun = render(status=running(cost=estimated))
+    paid_in_vain = render(status=running(cost={**estimated, "actualMicros": 40_000}))
+    done = render(status=ended(cost={**estimated, "actualMicros": 80_500}))
+    metrics.status_written(render(), begun, NOW)
+    metrics.status_written(begun, paid_in_vain, NOW)
+    metrics.status_written(paid_in_vain, done, NOW)
+    metrics.status_written(done, done, NOW)
+    metrics.status_written(done, begun, NOW)  # a redrive begins a new account
+    metrics.status_written(begun, paid_in_vain, NOW)
+
+    assert samples(metrics, "renderfleet_cost_total") == {("EUR", "AvatarRender", "openai"): pytest.approx(0.1205)}
 
 
 def test_no_label_names_a_render_a_user_or_a_key() -> None:

@@ -15,6 +15,8 @@ import orjson
 WRITING_VERBS = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 HEARTBEATS = frozenset({"leases"})
 """Written by the clock, not by a render."""
+FLEET = frozenset({"renderproviders", "rendertenants", "resourcequotas", "secrets"})
+"""Written as time goes by, however many renders there are; counted apart."""
 STORIES = frozenset({"events"})
 """Told beside a render, best effort; counted apart (the write budget gives them a line of their own)."""
 
@@ -64,20 +66,23 @@ class Account:
     """What one user wrote in a slice of the log."""
 
     by_what: Counter[str]
-    """Everything but heartbeats and Events."""
+    """Everything but heartbeats, Events and what concerns no single render."""
+    fleet: Counter[str]
+    """About providers and tenants."""
     events: int
     refused: int
     """Of the counted ones, how many got an error."""
 
     @property
     def total(self) -> int:
-        """Number of writes, heartbeats and Events left out."""
+        """Number of writes to renders and their children."""
         return self.by_what.total()
 
 
 def account(of_user: str, seen: Iterable[Write]) -> Account:
     """Sum up one user's writes."""
     by_what: Counter[str] = Counter()
+    fleet: Counter[str] = Counter()
     events = refused = 0
     for write in seen:
         if write.user != of_user or write.resource in HEARTBEATS:
@@ -85,9 +90,9 @@ def account(of_user: str, seen: Iterable[Write]) -> Account:
         if write.resource in STORIES:
             events += 1
             continue
-        by_what[write.what] += 1
+        (fleet if write.resource in FLEET else by_what)[write.what] += 1
         refused += write.code >= 400
-    return Account(by_what, events, refused)
+    return Account(by_what, fleet, events, refused)
 
 
 class AuditLog:

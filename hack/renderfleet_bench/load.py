@@ -7,6 +7,7 @@ timestamps are whole seconds).
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -88,6 +89,30 @@ class BareJobs:
 
     def is_let_go(self, seen: Body) -> bool:
         return True
+
+
+_GIVEN_BY_SERVER = ("selector", "manualSelector", "completionMode", "suspend")
+
+
+@dataclass(frozen=True)
+class RunnerJobs(BareJobs):
+    """The very Jobs that renders run in, with nobody behind them: what is left against these is RenderFleet's own cost."""
+
+    model: Body = field(default_factory=dict)
+    """One that the operator made."""
+
+    def body(self, name: str) -> Body:
+        spec = copy.deepcopy(self.model["spec"])
+        for key in _GIVEN_BY_SERVER:
+            spec.pop(key, None)
+        spec["template"]["metadata"] = {"labels": _strange(spec["template"]["metadata"]["labels"])}
+        about = {"name": name, "namespace": self.namespace, "labels": _strange(self.model["metadata"]["labels"])}
+        return {"apiVersion": "batch/v1", "kind": "Job", "metadata": about, "spec": spec}
+
+
+def _strange(labels: Body) -> Body:
+    """As many labels of ours under another name, so that the operator does not watch the Job."""
+    return {key.replace(meta.GROUP, "bench.example"): value for key, value in labels.items() if meta.GROUP in key}
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ class Plan:
     """The whole run, planes included, stays below this."""
     pairs_500: int
     """Alternations bare - RenderFleet of 500 each. Odd is best: the median is then a round, not a mean of two."""
+    same_500: int
+    """In how many of them the runners' own Jobs have a round too."""
     pairs_5000: int
     """At most; the second is left out when time is short."""
     default_flags_count: int
@@ -54,7 +56,7 @@ class Plan:
     def usual_seconds(self, part: str) -> float:
         """How long a part takes where bare Jobs run at USUAL_JOBS_PER_SECOND; for deciding what still fits."""
         usual: dict[str, float] = {
-            "throughput-500": self.pairs_500 * 45,
+            "throughput-500": self.pairs_500 * 45 + self.same_500 * 12,
             "overhead": self.singles * 2.5,
             "eta": 10 + self.eta_renders * 0.35,
             "throughput-5000": 420,
@@ -70,6 +72,7 @@ FULL = Plan(
     name="full",
     limit_seconds=25 * 60,
     pairs_500=5,
+    same_500=3,
     pairs_5000=2,
     default_flags_count=100,
     default_flags_pairs=2,
@@ -86,6 +89,7 @@ QUICK = Plan(
     name="quick",
     limit_seconds=6 * 60,
     pairs_500=3,
+    same_500=0,
     pairs_5000=0,
     default_flags_count=50,
     default_flags_pairs=1,

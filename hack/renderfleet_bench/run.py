@@ -11,6 +11,7 @@ from pathlib import Path
 from renderfleet_bench import door, overhead, plane, restart, throughput, waiting
 from renderfleet_bench import fleet as fleets
 from renderfleet_bench.fleet import Fleet
+from renderfleet_bench.load import RunnerJobs
 from renderfleet_bench.plan import USUAL_JOBS_PER_SECOND, Plan, another_round_fits, rest_after
 from renderfleet_bench.report import Report, by_count
 from renderfleet_bench.stats import quantile
@@ -37,6 +38,7 @@ class Run:
         self._jobs_per_second: float | None = None
         self._peak_rss_mib = 0.0
         self._spent: list[Alternation] = []
+        self._runner_jobs: RunnerJobs | None = None
         self.report = Report(plan.name)
 
     async def measure(self) -> Report:
@@ -44,7 +46,7 @@ class Run:
         parts = self._plan.parts
         if set(parts) - {DEFAULT_FLAGS}:
             async with self._fleet(ControllerFlags.TUNED) as fleet:
-                await throughput.warm_up(fleet)
+                self._runner_jobs = await throughput.warm_up(fleet)
                 if WAITING & set(parts):
                     await waiting.prepare(fleet)
                 await self._part("throughput-500", self._throughput_500, fleet)
@@ -113,20 +115,34 @@ class Run:
         )
 
     async def _alternate(
-        self, fleet: Fleet, part: str, key: str, size: int, pairs: int, *, keep_last: bool = False
+        self,
+        fleet: Fleet,
+        part: str,
+        key: str,
+        size: int,
+        pairs: int,
+        *,
+        same: RunnerJobs | None = None,
+        keep_last: bool = False,
     ) -> None:
         """Rounds by turns; what was measured counts even when the rest was cut off."""
         found = Alternation(size)
         try:
             await throughput.alternate(
-                fleet, found, pairs, lambda so_far: self._fits(part, so_far.pair_seconds), keep_last=keep_last
+                fleet,
+                found,
+                pairs,
+                lambda so_far: self._fits(part, so_far.pair_seconds),
+                same=same,
+                same_rounds=self._plan.same_500,
+                keep_last=keep_last,
             )
         finally:
             if found.ours:
                 self._keep(found, key)
 
     async def _throughput_500(self, fleet: Fleet) -> None:
-        await self._alternate(fleet, "throughput-500", "ratio_500", 500, self._plan.pairs_500)
+        await self._alternate(fleet, "throughput-500", "ratio_500", 500, self._plan.pairs_500, same=self._runner_jobs)
 
     async def _overhead(self, fleet: Fleet) -> None:
         found = await overhead.measure(fleet, self._plan.singles)
@@ -199,7 +215,7 @@ class Run:
         self.report.notes[key] = found.note()
         self.report.raw[key] = found.raw()
         self.report.sections[f"Rounds of {found.size} ({key})"] = [
-            *((one.who, one.text()) for pair in zip(found.bare, found.ours, strict=False) for one in pair),
+            *((one.who, one.text()) for one in [*found.bare, *found.same, *found.ours]),
             (
                 "until let go of",
                 f"ratio {found.ratio_settled:.2f} with the clock stopped when the last one is archived",
@@ -212,6 +228,9 @@ class Run:
         title = f"Processor time per bare Job, per render ({key}); ratio by it: {found.ratio_by_cpu:.2f}"
         self.report.sections[title] = found.cpu_rows()
         self._peak_rss_mib = max(self._peak_rss_mib, found.rss_mib)
+        if found.ratio_same is not None:
+            self.report.numbers["ratio_500_same_job"] = found.ratio_same.value
+            self.report.notes["ratio_500_same_job"] = "the same pod spec, with no render, record or archive behind it"
         if key == "ratio_500":
             self._jobs_per_second = found.bare[-1].per_second
             self._keep_writes(found)
@@ -222,10 +241,11 @@ class Run:
         report = self.report
         report.numbers["operator_writes_per_render"] = sum(found.writes.values()) / found.renders
         report.notes["operator_writes_per_render"] = (
-            f"over {found.renders} renders, audit log; {found.refused} refused;"
-            f" Events apart: {found.events / found.renders:.2f} per render; Lease left out"
+            f"over {found.renders} renders, audit log; {found.refused} refused; besides, per render:"
+            f" {found.events / found.renders:.2f} Events, {found.fleet_writes.total() / found.renders:.2f} to providers"
+            " and tenants; Lease left out"
         )
-        report.sections["What the operator wrote"] = by_count(found.writes, found.renders)
+        report.sections["What the operator wrote"] = by_count(found.writes + found.fleet_writes, found.renders)
 
     def _sum_up(self) -> None:
         report = self.report

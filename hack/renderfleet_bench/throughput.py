@@ -14,7 +14,7 @@ from typing import Any
 
 from renderfleet_bench.audit import Account, account
 from renderfleet_bench.fleet import Fleet
-from renderfleet_bench.load import BareJobs, Batch, Renders, remove_all, run_batch
+from renderfleet_bench.load import BareJobs, Batch, Renders, RunnerJobs, remove_all, run_batch
 from renderfleet_bench.plane import OPERATOR_USER
 from renderfleet_bench.stats import Ratio, quantile, ratio_of_medians
 from renderfleet_client.resources import JOBS
@@ -62,8 +62,11 @@ class Alternation:
     size: int
     bare: list[Round] = field(default_factory=list)
     ours: list[Round] = field(default_factory=list)
+    same: list[Round] = field(default_factory=list)
+    """Of the runners' Jobs alone, when asked for."""
     cpu_seconds: float = 0.0
     writes: Counter[str] = field(default_factory=Counter)
+    fleet_writes: Counter[str] = field(default_factory=Counter)
     events: int = 0
     refused: int = 0
     settle_seconds: list[float] = field(default_factory=list)
@@ -87,6 +90,14 @@ class Alternation:
     def ratio(self) -> Ratio:
         """Throughput of renders over that of bare Jobs."""
         return ratio_of_medians([one.per_second for one in self.ours], [one.per_second for one in self.bare])
+
+    @property
+    def ratio_same(self) -> Ratio | None:
+        """Throughput of renders over that of their runners' Jobs alone; None when those were not measured."""
+        if not self.same:
+            return None
+        ours = self.ours[: len(self.same)]
+        return ratio_of_medians([one.per_second for one in ours], [one.per_second for one in self.same])
 
     @property
     def ratio_settled(self) -> float:
@@ -126,6 +137,7 @@ class Alternation:
         """Every round, for the file."""
         return {
             "bare": [vars(one) for one in self.bare],
+            "same": [vars(one) for one in self.same],
             "ours": [vars(one) for one in self.ours],
             "ratioSettled": self.ratio_settled,
             "settleSeconds": self.settle_seconds,
@@ -134,26 +146,36 @@ class Alternation:
             "cpuBare": self.cpu_bare,
             "cpuOurs": self.cpu_ours,
             "writes": dict(self.writes),
+            "fleetWrites": dict(self.fleet_writes),
             "events": self.events,
             "refused": self.refused,
         }
 
 
-async def warm_up(fleet: Fleet, count: int = 40) -> None:
-    """A few of each that nobody counts: first connections, first imports, first pages."""
+async def warm_up(fleet: Fleet, count: int = 40) -> RunnerJobs:
+    """A few of each that nobody counts: first connections, first imports, first pages. Returns Jobs as runners have."""
     line(f"warming up with {count} Jobs and {count} renders")
     names = [f"warm-{number}" for number in range(count)]
     await run_batch(fleet.plane.cluster, BARE, names)
     await run_batch(fleet.plane.cluster, RENDERS, names, alive=fleet.check)
+    model = (await fleet.plane.cluster.list(JOBS, RENDERS.namespace)).items[0]
     await clean(fleet)
+    return RunnerJobs(BARE.namespace, model=model)
 
 
 async def alternate(
-    fleet: Fleet, found: Alternation, pairs: int, go_on: Callable[[Alternation], bool], *, keep_last: bool = False
+    fleet: Fleet,
+    found: Alternation,
+    pairs: int,
+    go_on: Callable[[Alternation], bool],
+    *,
+    same: RunnerJobs | None = None,
+    same_rounds: int = 0,
+    keep_last: bool = False,
 ) -> None:
     """Add up to so many pairs to `found`, bare first, as long as `go_on` allows another one.
 
-    `keep_last` leaves the last round's finished renders where they are. When it is cut off, what `found` holds is whole
+    `same` has a round in between, in the first `same_rounds` of them. `keep_last` leaves the last round's finished renders where they are. When it is cut off, what `found` holds is whole
     rounds; a bare one may be without its neighbour.
     """
     loop = asyncio.get_running_loop()
@@ -170,6 +192,10 @@ async def alternate(
         found.bare.append(Round.of("bare Jobs", batch))
         line(found.bare[-1].text())
         await remove_all(fleet.plane.cluster, JOBS, BARE.namespace)
+        if same is not None and number < same_rounds:
+            found.same.append(Round.of("their Jobs", await run_batch(fleet.plane.cluster, same, names)))
+            line(found.same[-1].text())
+            await remove_all(fleet.plane.cluster, JOBS, same.namespace)
         await _measure_ours(fleet, names, found)
         line(found.ours[-1].text())
         if not (keep_last and number == pairs - 1):
@@ -193,6 +219,7 @@ async def _measure_ours(fleet: Fleet, names: list[str], found: Alternation) -> N
     found.cpu_seconds += after.cpu_seconds - before.cpu_seconds
     found.rss_mib = max(found.rss_mib, after.peak_rss_mib)
     found.writes += spent.by_what
+    found.fleet_writes += spent.fleet
     found.events += spent.events
     found.refused += spent.refused
 

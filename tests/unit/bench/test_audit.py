@@ -37,6 +37,14 @@ def test_counts_what_the_operator_wrote_and_nothing_else():
     assert (counted.total, counted.events, counted.refused) == (3, 0, 0)
 
 
+def test_what_concerns_no_single_render_is_told_apart():
+    counted = account(
+        OPERATOR, writes([line("patch", "renderproviders", subresource="status"), line("create", "jobs")])
+    )
+
+    assert (counted.total, counted.fleet) == (1, {"patch renderproviders/status": 1})
+
+
 def test_heartbeats_do_not_count_and_events_are_told_apart():
     counted = account(OPERATOR, writes([line("update", "leases"), line("create", "events"), line("patch", "events")]))
 

@@ -1,12 +1,31 @@
 import pytest
 
-from renderfleet_bench.load import BareJobs, Batch, Renders, in_parallel
+from renderfleet_bench.load import BareJobs, Batch, Renders, RunnerJobs, in_parallel
 from renderfleet_bench.plane import crds_named
 from renderfleet_crds import meta
 from renderfleet_crds.avatar_render import AvatarRenderSpec
 
 RENDERS = Renders(tenant="bench", provider="bench")
 JOBS = BareJobs(namespace="bare")
+
+
+def test_a_runners_job_alone_is_the_same_job_under_labels_that_nobody_watches():
+    spec = {"completions": 1, "selector": {"matchLabels": {}}, "suspend": False}
+    labels = {meta.UID_LABEL: "u-1", "batch.kubernetes.io/job-name": "x"}
+    template = {"metadata": {"labels": labels}, "spec": {"restartPolicy": "Never"}}
+    made = {"metadata": {"labels": {meta.UID_LABEL: "u-1"}}, "spec": {**spec, "template": template}}
+
+    body = RunnerJobs("bare", model=made).body("n-1")
+
+    assert body["spec"] == {
+        "completions": 1,
+        "template": {"metadata": {"labels": {"bench.example/render-uid": "u-1"}}, "spec": {"restartPolicy": "Never"}},
+    }
+    assert body["metadata"] == {
+        "name": "n-1",
+        "namespace": "bare",
+        "labels": {"bench.example/render-uid": "u-1"},
+    }
 
 
 @pytest.mark.parametrize(

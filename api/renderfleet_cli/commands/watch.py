@@ -4,13 +4,18 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Protocol, TextIO
+from typing import Any, Final, Protocol, TextIO
 
 from renderfleet_cli.door import Door, Target, Wanted, find_all, judge, opened
 from renderfleet_cli.tables import phase_word
 from renderfleet_cli.views import Render
 from renderfleet_cli.words import clock
 from renderfleet_crds.phases import Phase
+
+_WIDE: Final = 100
+"""Columns from which a screen has room for a long bar."""
+_FIXED: Final = len("100% 0:00:00 ") + 4
+"""What stands on a line beside name, bar and state, with the gaps between them."""
 
 LIVE = tuple(phase for phase in Phase if not phase.is_final)
 
@@ -51,15 +56,22 @@ def _shown(renders: Sequence[Render], out: TextIO) -> Iterator[_Screen]:
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
+    console = Console(file=out)
+    bar = 24 if console.width >= _WIDE else 10
+    name = max(len(one.short_ref) for one in renders)
+    # Else a long reason would push the bars themselves off a narrow screen: it is the state that is cut, then the name.
+    most = max(8, (console.width - bar - _FIXED) // 2)
     progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        TextColumn("{task.description}", table_column=Column(width=min(name, most), no_wrap=True, overflow="ellipsis")),
+        BarColumn(bar_width=bar),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[state]}"),
-        console=Console(file=out),
+        TextColumn("{task.fields[state]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        console=console,
         refresh_per_second=4,
+        expand=True,
     )
     with progress:
         yield _Bars(progress, renders)

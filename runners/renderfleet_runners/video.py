@@ -1,6 +1,7 @@
 """START: hand a picture and a recording to the vendor. FINALIZE: fetch, check and store what it made of them."""
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, cast
 
@@ -35,13 +36,15 @@ AUDIO_KINDS = {Kind.MP3, Kind.WAV, Kind.FLAC, Kind.MP4}
 REDIRECTS = 3
 
 
-async def fetch(attempt: Attempt, given: InputFile, file: Path) -> None:
-    """Copy an input into `file`, through the guarded client unless it is ours. Raises StageError."""
+async def fetch(attempt: Attempt, given: InputFile, file: Path, vouched_for: Iterable[str] = ()) -> None:
+    """Copy an input into `file`, through the guarded client unless it is ours. Raises StageError.
+
+    `vouched_for` are URLs whose origins may be fetched from wherever they are; nothing that a user can choose.
+    """
     if given.trusted:
         await attempt.storage.get_file(given.url, file, given.max_bytes, attempt.deadline)
         return
-    access = attempt.task.provider
-    guarded = GuardedClient.trusting([access.base_url] if access else [], max_redirects=REDIRECTS)
+    guarded = GuardedClient.trusting(vouched_for, max_redirects=REDIRECTS)
     seconds = min(FETCH_SECONDS, attempt.deadline.seconds_left())
     try:
         await guarded.fetch_to_file(given.url, file, max_bytes=given.max_bytes, total_seconds=seconds)
@@ -180,7 +183,12 @@ async def finalize(attempt: Attempt, params: VideoFinalizeParams) -> tuple[Stage
 
 async def _fetch_check_store(attempt: Attempt, params: VideoFinalizeParams) -> StageResult:
     file = attempt.work / "video.mp4"
-    await fetch(attempt, attempt.input("video"), file)
+    access = attempt.task.provider
+    try:
+        await fetch(attempt, attempt.input("video"), file, [access.base_url] if access else [])
+    except BadInput as refused:
+        # The link is the vendor's, so it is not the user who must act.
+        raise BrokenMedia(refused.code, refused.message) from refused
     try:
         outputs = await _check_and_store(attempt, file, params.expected_seconds)
     except NotMedia as broken:

@@ -198,7 +198,30 @@ async def test_a_result_link_that_leads_inside_is_not_followed(bench: Bench, url
     async with server:
         port = server.sockets[0].getsockname()[1]
         ended = await asyncio.to_thread(bench.run, bench.video_finalize(url.format(port=port), 1.0))
-    assert_ended(ended, ExitCode.REFUSED, ErrorCategory.USER, Charged.NO)
+    # It is the vendor's link: the user can do nothing about it.
+    assert_ended(ended, ExitCode.BROKE, ErrorCategory.OUTAGE, Charged.NO)
+    assert connections == 0
+
+
+async def test_a_users_link_may_not_lead_where_only_the_vendors_may(bench: Bench, talk_files: Files) -> None:
+    """A vendor that is reached inside the cluster is trusted to link to itself; a user is not trusted to link to it."""
+    connections = 0
+
+    async def seen(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.close()
+
+    server = await asyncio.start_server(seen, "127.0.0.1", 0)
+    async with server:
+        origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        task = bench.video_start(*talk_files, provider=bench.provider(Vendor.DID, base_url=f"{origin}/did"))
+        link = InputFile(
+            name="audio", url=f"{origin}/a.mp3", content_type="audio/mpeg", max_bytes=15_000_000, trusted=False
+        )
+        inside = task.model_copy(update={"inputs": [task.inputs[0], link]})
+        ended = await asyncio.to_thread(bench.run, inside)
+    assert_ended(ended, ExitCode.REFUSED, ErrorCategory.USER, Charged.NO, "scheme_refused")
     assert connections == 0
 
 

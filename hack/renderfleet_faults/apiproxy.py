@@ -130,6 +130,7 @@ class ApiProxy:
 
     async def _spring(self, request: web.BaseRequest, trap: Trap, life: int) -> web.StreamResponse:
         if trap.point.fault is Fault.LOSE_REPLY:
+            trap.carried_out = True
             return _timed_out()
         if life > self._dead:  # a second one may spring while the first one's victim is dying
             self._dead = life
@@ -169,7 +170,10 @@ class ApiProxy:
             return False
         what = f"{event['type']} {target.plural} {_name_in(body)}"
         trap = self.traps.step(subject, lines_of(target.plural), what)
-        return trap is not None
+        if trap is None:
+            return False
+        trap.carried_out = True
+        return True
 
 
 async def whole_lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ Several stories are run side by side, each on a control plane of its own; see si
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from renderfleet_cluster.say import Trouble, line
@@ -112,11 +112,16 @@ class CrashSweep:
         """All of it. `every` takes only each n-th point, for a short run."""
         golden_runs = await self._undisturbed()
         most = {scenario.name: _most(golden_runs, scenario) for scenario in self._chosen}
-        deaths = await self._deaths(self._wanted(_death_points(self._chosen, most))[::every])
-        losses = await self._losses(self._wanted(_loss_points(self._chosen, most))[::every])
+        sure = {scenario.name: _least(golden_runs, scenario) for scenario in self._chosen}
+        deaths = await self._each(self._deaths, self._wanted(_death_points(self._chosen, most))[::every], sure)
+        losses = await self._each(self._losses, self._wanted(_loss_points(self._chosen, most))[::every], sure)
         began = await self._quiet([*golden_runs, *deaths, *losses])
         goldens = {scenario.name: await self._golden(golden_runs, scenario, began) for scenario in self._chosen}
-        verdicts = [await self._verdict(run, goldens[run.scenario.name], began) for run in [*deaths, *losses]]
+        reached = {(run.scenario.name, run.point) for run in [*deaths, *losses] if run.trap and run.trap.sprung}
+        verdicts = [
+            await self._verdict(run, goldens[run.scenario.name], began, (run.scenario.name, run.point) in reached)
+            for run in [*deaths, *losses]
+        ]
         return Result(
             goldens=goldens,
             verdicts=verdicts,
@@ -145,6 +150,19 @@ class CrashSweep:
             line(f"  {scenario.name}: {steps.get(WRITES, 0)} writes, {_line_count(steps)} lines, {seconds:.1f} s")
         return runs
 
+    async def _each(
+        self,
+        broken: Callable[[Sequence[tuple[Scenario, Point]]], Awaitable[list[Run]]],
+        points: Sequence[tuple[Scenario, Point]],
+        sure: Mapping[str, Mapping[str, int]],
+    ) -> list[Run]:
+        """One run at each point; once more, alone, for those that others' deaths or delays have kept from their point."""
+        runs = await broken(points)
+        for scenario, point in missed(runs, sure):
+            line(f"  never came to its point, once more: {scenario.name}, {point}")
+            runs += await broken([(scenario, point)])
+        return runs
+
     async def _deaths(self, points: Sequence[tuple[Scenario, Point]]) -> list[Run]:
         runs = await self._prepared(points)
         line(f"deaths: {len(runs)} points, one after the other")
@@ -159,7 +177,7 @@ class CrashSweep:
             going.add(playing)
             await self._die_once(run, playing)
         await self._revive_until(asyncio.gather(*going))
-        await self._late_deaths(runs)
+        await self._late(runs)
         return runs
 
     async def _die_once(self, run: Run, playing: asyncio.Task[None]) -> None:
@@ -174,20 +192,19 @@ class CrashSweep:
         falling.cancel()
         await self._revive()
 
-    async def _late_deaths(self, runs: Sequence[Run]) -> None:
+    async def _late(self, runs: Sequence[Run]) -> None:
         """Some reports come a while after the end: wait for those whose points are still ahead, then for no more of them."""
-
         traps = [run.trap for run in runs if run.trap]
 
-        async def fell() -> None:
-            until = time.monotonic() + (AT_REST_SECONDS if self._quick else BOOKS_CLOSED_SECONDS)
+        async def all_over() -> None:
+            until = time.monotonic() + BOOKS_CLOSED_SECONDS
             while not all(trap.carried_out for trap in traps):
                 is_falling = any(trap.sprung and not trap.carried_out for trap in traps)
                 if time.monotonic() > until and not is_falling:
                     break
                 await asyncio.sleep(_LOOK_SECONDS)
 
-        await self._revive_until(fell())
+        await self._revive_until(all_over())
         for trap in traps:
             self._lab.traps.disarm(trap)
 
@@ -217,6 +234,7 @@ class CrashSweep:
         line(f"losses: {len(points)} points, {AT_A_TIME} at a time")
         runs = await self._prepared(points)
         await self._play_many(runs, Progress(len(runs)))
+        await self._late(runs)
         return runs
 
     async def _quiet(self, runs: Sequence[Run]) -> float:
@@ -294,12 +312,12 @@ class CrashSweep:
         found = [await self._finding(run, quiet_since) for run in mine]
         return judge_golden(found, [run.steps for run in mine], scenario.paid)
 
-    async def _verdict(self, run: Run, golden: Golden, quiet_since: float) -> Verdict:
+    async def _verdict(self, run: Run, golden: Golden, quiet_since: float, is_reached: bool) -> Verdict:
         assert run.trap is not None
         point = run.trap.point
         problems = [*run.trouble, *judge(golden, await self._finding(run, quiet_since), run.scenario.paid)]
-        if not run.trap.sprung and must_be_reached(golden, point):
-            problems.append("the run never came to this point, which each undisturbed one does")
+        if not is_reached and must_be_reached(golden, point):
+            problems.append("no run ever came to this point, which each undisturbed one does")
         if run.slots_taken:
             problems.append(f"{run.slots_taken} slots of its provider were still taken after the end")
         limit = golden.seconds * AT_A_TIME + RESYNC_SECONDS + 10
@@ -312,12 +330,25 @@ class CrashSweep:
         return await self._lab.finding(run.trial, [one.what for one in late], run.seconds)
 
 
+def missed(runs: Sequence[Run], sure: Mapping[str, Mapping[str, int]]) -> list[tuple[Scenario, Point]]:
+    """Points that a run never came to, although each undisturbed run of its story does."""
+    return [
+        (run.scenario, run.point)
+        for run in runs
+        if run.point
+        and not (run.trap and run.trap.sprung)
+        and run.point.number <= sure[run.scenario.name].get(run.point.series, 0)
+    ]
+
+
 def _most(runs: Sequence[Run], scenario: Scenario) -> dict[str, int]:
     mine = [run.steps for run in runs if run.scenario is scenario]
-    return {
-        series: max(steps.get(series, 0) for steps in mine)
-        for series in sorted({one for steps in mine for one in steps})
-    }
+    return {series: max(steps.get(series, 0) for steps in mine) for series in sorted(set().union(*mine))}
+
+
+def _least(runs: Sequence[Run], scenario: Scenario) -> dict[str, int]:
+    mine = [run.steps for run in runs if run.scenario is scenario]
+    return {series: min(steps.get(series, 0) for steps in mine) for series in set().union(*mine)}
 
 
 def _line_count(steps: dict[str, int]) -> int:

@@ -24,8 +24,8 @@ from renderfleet_crds import kinds, meta
 from renderfleet_faults import scenarios, traffic
 from renderfleet_faults.apiproxy import ApiProxy
 from renderfleet_faults.backends import BUCKET, Backends, Standin, backends
-from renderfleet_faults.manager import PROGRAM, SYSTEM_NAMESPACE, Manager
-from renderfleet_faults.node import Node
+from renderfleet_faults.manager import MODULES, PROGRAM, SYSTEM_NAMESPACE, Manager
+from renderfleet_faults.node import RUNNER, RUNNER_MODULES, Node
 from renderfleet_faults.nursery import nursery
 from renderfleet_faults.oracle import Finding, end_state
 from renderfleet_faults.plane import left_behind, plane
@@ -210,7 +210,8 @@ async def lab(
         await stack.enter_async_context(steps.serving())
         scratch = folder / "node"
         scratch.mkdir()
-        node = Node(cluster, scratch, at_a_time=runners_at_a_time, settings=runner_settings or {})
+        runners = await stack.enter_async_context(nursery(RUNNER, folder, *RUNNER_MODULES))
+        node = Node(cluster, scratch, runners, at_a_time=runners_at_a_time, settings=runner_settings or {})
         steps.runners = node
         await stack.enter_async_context(node.running())
 
@@ -219,7 +220,7 @@ async def lab(
 
         api_proxy = ApiProxy(cluster.login, traps, kill)
         await stack.enter_async_context(api_proxy.serving())
-        cradle = await stack.enter_async_context(nursery(PROGRAM, folder))
+        cradle = await stack.enter_async_context(nursery(PROGRAM, folder, *MODULES))
         manager = Manager(folder / "operator", cradle, api_proxy, behind, steps.url, settings)
         stack.push_async_callback(manager.kill)
         session = await stack.enter_async_context(aiohttp.ClientSession())

@@ -15,14 +15,15 @@ import aiohttp
 
 from renderfleet_faults.apiproxy import ApiProxy
 from renderfleet_faults.backends import Backends, Process, free_port, plain_environment
-from renderfleet_faults.nursery import Nursery
+from renderfleet_faults.nursery import VENDOR_MODULES, Nursery
 
 SYSTEM_NAMESPACE = "renderfleet-system"
 RESYNC_SECONDS = 5
 """Much shorter than in production: a lost watch line costs at most this long."""
 READY_WITHIN_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 0.02
-PROGRAM = "renderfleet_operator.__main__"
+PROGRAM = "renderfleet_operator"
+MODULES = ("renderfleet_operator.app", *VENDOR_MODULES)
 
 
 @dataclass

@@ -1,5 +1,7 @@
 """The part of one Kubernetes node, played: pods that the scheduler sends here run the real runner program as a process.
 
+Its modules are loaded once, in a nursery.
+
 What a kubelet does for a runner pod, and no more: wait for the Secrets it mounts, start the program with the pod's
 environment, report Running, then the exit code and termination message; on deletion SIGTERM, and SIGKILL after the
 grace. On top of that a trial may have its program started twice, as Kubernetes itself sometimes does.
@@ -9,7 +11,6 @@ import asyncio
 import base64
 import json
 import shutil
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -24,12 +25,18 @@ from renderfleet_client import Cluster, Resource, resources
 from renderfleet_client.errors import ApiError, Conflict, NotFound
 from renderfleet_cluster.shape import pool_labels
 from renderfleet_crds import meta
-from renderfleet_crds.contract import TASK_ENV, TERMINATION_MESSAGE_LIMIT_BYTES, VENDOR_KEY_DIR, unpack_task
+from renderfleet_crds.contract import TASK_ENV, TERMINATION_MESSAGE_LIMIT_BYTES, VENDOR_KEY_DIR, pack_task, unpack_task
 from renderfleet_faults import traffic
-from renderfleet_faults.backends import Process, plain_environment, start
+from renderfleet_faults.backends import Process, plain_environment
+from renderfleet_faults.nursery import VENDOR_MODULES, Nursery
 from renderfleet_faults.traps import Starts
 
 NODE = "played-node"
+RUNNER = "renderfleet_runners"
+RUNNER_MODULES = (
+    *(f"renderfleet_runners.{name}" for name in ("run", "avatar", "voice", "video")),
+    *VENDOR_MODULES,
+)
 NODES = Resource("", "v1", "nodes", namespaced=False)
 _HEARTBEAT_SECONDS = 10
 _LEASE_NAMESPACE = "kube-node-lease"
@@ -68,8 +75,11 @@ class Pod:
 class Node:
     """See the module."""
 
-    def __init__(self, cluster: Cluster, folder: Path, *, at_a_time: int, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, cluster: Cluster, folder: Path, runners: Nursery, *, at_a_time: int, settings: Mapping[str, str]
+    ) -> None:
         self._cluster = cluster
+        self._runners = runners
         self._folder = folder
         self._settings = settings
         self._room = asyncio.Semaphore(at_a_time)
@@ -208,14 +218,12 @@ class Node:
     async def _run(self, pod: Pod) -> None:
         container = pod.body["spec"]["containers"][0]
         environment = {one["name"]: one["value"] for one in container.get("env", [])}
-        self._tokens[json.loads(unpack_task(environment[TASK_ENV]))["uid"]] = pod.subject
+        task = unpack_task(environment[TASK_ENV]).decode()
+        self._tokens[json.loads(task)["uid"]] = pod.subject
         if not await self._mount_secrets(pod, container):
             return await self._report(pod, _KILLED, "", None)
         # A process has no mount namespace of its own here, so the key files are named where they really are.
-        environment = {
-            name: value.replace(VENDOR_KEY_DIR, f"{pod.scratch}/mounts{VENDOR_KEY_DIR}")
-            for name, value in environment.items()
-        }
+        environment[TASK_ENV] = pack_task(task.replace(VENDOR_KEY_DIR, f"{pod.scratch}/mounts{VENDOR_KEY_DIR}"))
         began = _now()
         await self._start_program(pod, environment)
         starts = self.starts[pod.subject]
@@ -236,9 +244,8 @@ class Node:
     async def _start_program(self, pod: Pod, environment: dict[str, str]) -> None:
         number = len(pod.processes)
         self.programs_started[pod.subject] += 1
-        process = await start(
+        process = await self._runners.start(
             f"runner-{number}",
-            [sys.executable, "-m", "renderfleet_runners"],
             pod.scratch,
             plain_environment(
                 **environment,

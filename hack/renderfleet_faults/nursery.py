@@ -1,7 +1,7 @@
-"""Programs that start at once. `python -m renderfleet_faults.nursery MODULE` loads a program's modules, then forks for each start.
+"""Programs that start at once. `python -m renderfleet_faults.nursery PROGRAM MODULE …` loads modules, then forks for each start.
 
-Loading costs seconds of CPU and is the same each time, so a program that is killed hundreds of times loads once. All that
-a start does otherwise happens in the child: its own session, environment, log, and its main() from the beginning.
+Loading costs more CPU than all else that a start does and is the same each time, so a program that is started hundreds of
+times loads once. All else happens in the child: its own session, environment, log, and `python -m PROGRAM` from the beginning.
 
 stdin    one JSON object a line: {"name", "folder", "log", "environment"}: start one
 stdout   {"pid"} for each start, in order; {"ended", "code"} when one has ended, as a shell counts: negative for a signal
@@ -12,6 +12,7 @@ import ctypes
 import importlib
 import json
 import os
+import runpy
 import selectors
 import signal
 import sys
@@ -24,6 +25,8 @@ from typing import Any
 
 from renderfleet_faults.backends import Process, plain_environment
 
+VENDOR_MODULES = ("openai.resources.images", "openai.resources.responses", "PIL.Image")
+"""What our programs load late, when they talk to a vendor."""
 _DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 
@@ -86,15 +89,16 @@ class Nursery:
             else:
                 self._living.pop(told["ended"]).end(told["code"])
         for born in self._awaited:
-            born.set_exception(RuntimeError("the nursery has ended; see nursery.log"))
+            born.set_exception(RuntimeError("the nursery has ended; see its log"))
 
 
 @asynccontextmanager
-async def nursery(module: str, folder: Path) -> AsyncIterator[Nursery]:
-    """A nursery of one program; it and all that it started end with the block, or with us."""
-    with (folder / "nursery.log").open("ab") as errors:
+async def nursery(program: str, folder: Path, *modules: str) -> AsyncIterator[Nursery]:
+    """A nursery of one program, with its modules; it and all that it started end with the block, or with us."""
+    with (folder / f"nursery-{program}.log").open("ab") as errors:
         child = await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "renderfleet_faults.nursery", module),
+            *("setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "renderfleet_faults.nursery"),
+            *(program, *modules),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
@@ -117,7 +121,9 @@ async def nursery(module: str, folder: Path) -> AsyncIterator[Nursery]:
 
 def main() -> int:
     """Fork for each order, until there are no more."""
-    program = importlib.import_module(sys.argv[1])
+    program, *modules = sys.argv[1:]
+    for module in modules:
+        importlib.import_module(module)
     wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(waker)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -152,7 +158,7 @@ def _bury() -> None:
             _say(ended=pid, code=os.waitstatus_to_exitcode(status))
 
 
-def _bear(program: Any, order: Mapping[str, Any]) -> int:
+def _bear(program: str, order: Mapping[str, Any]) -> int:
     """Fork; the child becomes the program."""
     pid = os.fork()
     if pid:
@@ -160,7 +166,8 @@ def _bear(program: Any, order: Mapping[str, Any]) -> int:
     code = 1
     try:
         _settle(order)
-        code = program.main()
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+        code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
     finally:

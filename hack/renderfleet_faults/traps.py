@@ -58,7 +58,7 @@ class Trap:
     point: Point
     sprung: bool = False
     carried_out: bool = False
-    """Whoever was to die at it is dead."""
+    """What it does is done: whoever was to die at it is dead."""
     hit: str | None = None
     """What the step turned out to be, for people."""
 

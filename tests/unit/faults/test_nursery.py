@@ -9,25 +9,31 @@ import pytest
 
 from renderfleet_faults.nursery import Nursery, nursery
 
-PROGRAM = """
-import os, time
+MODULE = """
+import time
 
 LOADED = time.monotonic_ns()
+"""
+PROGRAM = """
+import os, sys, time
+from tiny_module import LOADED
 
-def main():
-    print(LOADED, os.getpid(), os.environ.get("NAME"), os.environ.get("LEFT_OVER"), os.getcwd(), flush=True)
-    if os.environ.get("WAITS"):
-        time.sleep(60)
-    return int(os.environ.get("CODE", "0"))
+STARTED = time.monotonic_ns()
+print(LOADED, STARTED, os.getpid(), os.environ.get("NAME"), os.environ.get("LEFT_OVER"), os.getcwd(), flush=True)
+if os.environ.get("WAITS"):
+    time.sleep(60)
+if "CODE" in os.environ:
+    sys.exit(int(os.environ["CODE"]))
 """
 
 
 @pytest.fixture
 async def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Nursery]:
+    (tmp_path / "tiny_module.py").write_text(MODULE)
     (tmp_path / "tiny_program.py").write_text(PROGRAM)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("LEFT_OVER", "from the harness")
-    async with nursery("tiny_program", tmp_path) as one:
+    async with nursery("tiny_program", tmp_path, "tiny_module") as one:
         yield one
 
 
@@ -38,8 +44,9 @@ async def test_each_start_is_a_process_with_its_own_environment_and_folder(made:
     said = [one.log.read_text().split() for one in processes]
 
     assert said[0][0] == said[1][0], "loaded once"
-    assert [words[1] for words in said] == [str(one.child.pid) for one in processes]
-    assert [words[2:] for words in said] == [[name, "None", str(tmp_path)] for name in ("a", "b")]
+    assert said[0][1] != said[1][1], "begun each time"
+    assert [words[2] for words in said] == [str(one.child.pid) for one in processes]
+    assert [words[3:] for words in said] == [[name, "None", str(tmp_path)] for name in ("a", "b")]
 
 
 async def test_how_it_ended_is_told(made: Nursery, tmp_path: Path) -> None:

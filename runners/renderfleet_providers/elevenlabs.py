@@ -21,7 +21,7 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -66,6 +66,9 @@ LOST_ANSWER_LOOKS_SECONDS = (1.0, 3.0, 6.0)
 PART_RETRY_PAUSES_SECONDS = (2.0, 5.0, 15.0)
 """For the second and later parts of a long text: the parts before are paid, so a refusal is waited out here."""
 CLOCKS_MAY_DIFFER = timedelta(seconds=30)
+HISTORY_PAGE_SIZE = 100
+HISTORY_PAGES_MOST = 20
+"""So far back a lost speech is looked for; a busy account makes as many within minutes."""
 FREE_CALL_SECONDS = 30.0
 
 _MONEY_CODES = {"quota_exceeded", "insufficient_credits"}
@@ -219,13 +222,25 @@ class ElevenLabs:
         return None
 
     async def _find_part(self, order: SpeechOrder, text: str, since: datetime) -> Speech | None:
-        page = await self._get("v1/history", {"page_size": "100", "voice_id": order.voice_id})
-        items = page.get("history") if isinstance(page, dict) else None
-        for item in items if isinstance(items, list) else []:
-            if isinstance(item, dict) and _is_this_speech(item, order, text, since):
+        async for item in self._history(order.voice_id, since):
+            if _is_this_speech(item, order, text, since):
                 audio = await self._get_bytes(f"v1/history/{item['history_item_id']}/audio")
                 return Speech([audio], {"characters": _characters_of(item, text)}, item.get("request_id"))
         return None
+
+    async def _history(self, voice_id: str, since: datetime) -> AsyncIterator[dict[str, Any]]:
+        """What this voice has spoken, the newest first, and no page more once one reaches back beyond `since`."""
+        params = {"page_size": str(HISTORY_PAGE_SIZE), "voice_id": voice_id}
+        for _ in range(HISTORY_PAGES_MOST):
+            page = await self._get("v1/history", params)
+            listed = page.get("history") if isinstance(page, dict) else None
+            items = [item for item in listed or [] if isinstance(item, dict)]
+            for item in items:
+                yield item
+            last = page.get("last_history_item_id") if items else None
+            if not isinstance(last, str) or not page.get("has_more") or not _is_made_since(items[-1], since):
+                return
+            params["start_after_history_item_id"] = last
 
     async def voices(self) -> list[dict[str, Any]]:
         """All voices of the account, as the vendor describes them. Free. Raises VendorError."""
@@ -281,14 +296,17 @@ def _voice_settings(order: SpeechOrder) -> dict[str, float]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def _is_this_speech(item: Mapping[str, Any], order: SpeechOrder, text: str, since: datetime) -> bool:
+def _is_made_since(item: Mapping[str, Any], since: datetime) -> bool:
     made_at = item.get("date_unix")
+    return isinstance(made_at, int | float) and made_at >= (since - CLOCKS_MAY_DIFFER).timestamp()
+
+
+def _is_this_speech(item: Mapping[str, Any], order: SpeechOrder, text: str, since: datetime) -> bool:
     return (
         item.get("text") == text
         and item.get("voice_id") == order.voice_id
         and item.get("model_id") in (order.model_id, None)
-        and isinstance(made_at, int | float)
-        and made_at >= (since - CLOCKS_MAY_DIFFER).timestamp()
+        and _is_made_since(item, since)
         and _was_spoken_so(item.get("settings"), order)
         and isinstance(item.get("history_item_id"), str)
         and re.fullmatch(r"[A-Za-z0-9_-]+", item["history_item_id"]) is not None

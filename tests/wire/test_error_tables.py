@@ -5,7 +5,7 @@ The last tests of each vendor hold that no row of the stand-in is left out here.
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
@@ -401,6 +401,24 @@ async def test_a_lost_speech_is_found_in_the_history(
     assert len(spoken.parts[0]) > 1000
     assert answered.count == 1
     assert len(standin.billed("elevenlabs")) == 1
+
+
+async def test_a_lost_speech_is_found_though_others_were_made_since(
+    elevenlabs: ElevenLabs, standin: Standin, answered: Answered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The account is shared: what was lost a minute ago is no longer on the first page."""
+    monkeypatch.setattr("renderfleet_providers.elevenlabs.HISTORY_PAGE_SIZE", 2)
+    before = datetime.now(UTC)
+    await elevenlabs.speak(speech("The one that was lost."), answered)
+    for number in range(5):
+        await elevenlabs.speak(speech(f"Speech {number}."), answered)
+    found = await elevenlabs.find_speech(speech("The one that was lost."), before)
+    assert found is not None
+    assert found.usage["characters"] == len("The one that was lost.")
+
+    looked = len(standin.calls("elevenlabs", "history"))
+    assert await elevenlabs.find_speech(speech("Never said."), before + timedelta(hours=1)) is None
+    assert len(standin.calls("elevenlabs", "history")) == looked + 1, "no further back than the call itself"
 
 
 async def test_a_speech_that_was_spoken_in_another_manner_is_not_taken_for_ours(

@@ -1,6 +1,7 @@
 """What is true in the cluster, seen past the proxy: renders as they are, and every Job that ever was."""
 
 import asyncio
+import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from typing import Any
 from renderfleet_client import Cluster, Resource, WatchEvent, resources
 from renderfleet_client.errors import ApiError
 from renderfleet_crds import kinds, meta
+from renderfleet_crds.contract import TASK_ENV, unpack_task
 from renderfleet_crds.phases import Phase
 from renderfleet_faults import traffic
 
@@ -23,7 +25,7 @@ class World:
         self.gone: defaultdict[str, dict[str, Body]] = defaultdict(dict)
         """Subject -> UID -> the last that was seen of an object that is deleted now."""
         self.jobs: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-        """Subject -> `stage attempt of render` -> UIDs of all Jobs made for it."""
+        """Subject -> `stage run-attempt of render` -> UIDs of all Jobs made for it."""
         self._objects: defaultdict[str, dict[str, Body]] = defaultdict(dict)
         self._changed = asyncio.Event()
 
@@ -99,11 +101,14 @@ class World:
     def _job_seen(self, event: WatchEvent) -> None:
         subject = traffic.subject_of_object(event.object)
         if subject is not None:
-            labels = event.object["metadata"]["labels"]
-            owner = event.object["metadata"]["ownerReferences"][0]["uid"]
-            # The Job's name holds the run as well, which no label tells.
-            task = f"{labels[meta.STAGE_LABEL]} {labels[meta.ATTEMPT_LABEL]} of {owner}, {event.object['metadata']['name']}"
-            self.jobs[subject][task].add(event.object["metadata"]["uid"])
+            self.jobs[subject][attempt_of(event.object)].add(event.object["metadata"]["uid"])
+
+
+def attempt_of(job: Body) -> str:
+    """Which attempt a runner Job is for. Its own task tells: a second Job would hardly have the first one's name."""
+    environment = {one["name"]: one.get("value") for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    task = json.loads(unpack_task(environment[TASK_ENV]))
+    return f"{task['stage']} {task['run']}-{task['attempt']} of {task['uid']}"
 
 
 def phase_of(body: Body) -> Phase | None:

@@ -3,14 +3,17 @@
 The last tests of each vendor hold that no row of the stand-in is left out here.
 """
 
+import base64
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
-from tests.support.wire import KEYS, VOICE_ID, Standin
+from tests.support.wire import KEYS, VOICE_ID, Standin, standin_process
 
 from renderfleet_crds.contract import Charged, Vendor
 from renderfleet_providers.did import DID
@@ -620,10 +623,39 @@ async def test_voices_are_listed(elevenlabs: ElevenLabs) -> None:
     assert VOICE_ID in [voice["voice_id"] for voice in voices]
 
 
-async def test_a_model_about_to_be_shut_down_is_warned_of(standin: Standin) -> None:
-    access = standin.provider(Vendor.OPENAI)
-    for options, expected in (({}, None), ({"model": "gpt-image-0-none"}, "is not offered")):
-        adapter = OpenAI(access.base_url, KEYS[Vendor.OPENAI], options, 30)
-        health = await adapter.probe()
-        await adapter.aclose()
-        assert (health.warning is None) if expected is None else (expected in (health.warning or ""))
+async def test_models_about_to_be_shut_down_are_warned_of(tmp_path: Path) -> None:
+    found = {}
+    with standin_process(tmp_path, today="2026-11-20") as standin:
+        for model in ("gpt-image-2.6-flare", "gpt-image-1.5", "gpt-image-0-none"):
+            for script_model in ("gpt-6-luna", "gpt-5-nano"):
+                options = {"model": model, "scriptModel": script_model}
+                adapter = OpenAI(standin.provider(Vendor.OPENAI).base_url, KEYS[Vendor.OPENAI], options, 30)
+                found[model, script_model] = (await adapter.probe()).warning
+                await adapter.aclose()
+    goes = "is shut down on 2026-12-{}; choose another in spec.options"
+    picture, script = f"model gpt-image-1.5 {goes.format('01')}", f"model gpt-5-nano {goes.format('11')}"
+    none = "model gpt-image-0-none is not offered to this account; set options.model or options.scriptModel"
+    assert found == {
+        ("gpt-image-2.6-flare", "gpt-6-luna"): None,
+        ("gpt-image-2.6-flare", "gpt-5-nano"): script,
+        ("gpt-image-1.5", "gpt-6-luna"): picture,
+        ("gpt-image-1.5", "gpt-5-nano"): f"{picture}; {script}",
+        ("gpt-image-0-none", "gpt-6-luna"): none,
+        ("gpt-image-0-none", "gpt-5-nano"): f"{none}; {script}",
+    }
+
+
+async def test_pictures_are_unpacked_beside_the_event_loop(
+    openai: OpenAI, answered: Answered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dozen megabytes of base64 would hold up the record that is written meanwhile, and SIGTERM."""
+    decode, here, threads = base64.b64decode, threading.get_ident(), set()
+
+    def watched(*given: Any, **more: Any) -> bytes:
+        threads.add(threading.get_ident())
+        return decode(*given, **more)
+
+    monkeypatch.setattr(base64, "b64decode", watched)
+    assert len((await openai.make_pictures(order(), answered)).files) == 2
+    assert threads
+    assert here not in threads

@@ -91,6 +91,9 @@ async def test_a_budget_stops_what_it_does_not_cover_and_tells_what_was_spent(fl
         return ((await fleet.cluster.get(TENANTS, fleet.tenant)).get("status") or {}).get("spentMicros")
 
     assert await eventually(spent, 20) == 40_000 + 10 * 30, "one image and ten characters, by the price list"
+    assert fleet.operator is not None
+    labels = f'currency="USD",kind="AvatarRender",provider="{fleet.providers["openai"]}"'
+    assert f"renderfleet_cost_total{{{labels}}} 0.0403" in fleet.operator.metrics.text().decode()
     await fleet.cluster.patch(TENANTS, fleet.tenant, {"spec": {"monthlyBudgetMicros": None}})
     await fleet.until("AvatarRender", "second", "Succeeded")
 

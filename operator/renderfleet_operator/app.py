@@ -152,7 +152,7 @@ class Operator:
             callbacks=self.callbacks,
             forget=self._forget,
         )
-        self.tenants = Tenants(cluster, self.cache, self.fleet, self.clock)
+        self.tenants = Tenants(cluster, self.cache, self.fleet, self.clock, namespace_made=self.keys.forget_copies)
         self.providers = Providers(cluster, self.cache, self.fleet, self.keys, self.desk, self.clock)
         self.reconciler = Reconciler(
             cache=self.cache,

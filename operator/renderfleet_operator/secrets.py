@@ -1,7 +1,8 @@
 """The vendors' keys: read by name at home, copied into the namespaces of tenants whose renders use them.
 
-A key is read again every half minute, so a rotated one is used without a restart, and a copy is written only when it
-differs from what this process wrote last. No right to list Secrets is needed anywhere.
+A key is read again every half minute, so a rotated one is used without a restart. A copy is written when it differs from
+what this process wrote last, when its namespace was made anew, and every ten minutes in use, since nobody tells whether it
+is still there: no right to read or list Secrets of tenants is needed.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from .clock import Clock
 from .errors import CredentialsMissing
 
 FRESH_SECONDS = 30.0
+COPY_FRESH_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class VendorKeys:
     clock: Clock
     system_namespace: str
     _known: dict[str, VendorKey] = field(default_factory=dict)
-    _copied: dict[tuple[str, str], str] = field(default_factory=dict)
+    _copied: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+    """Version of the copy of a provider's key in a namespace, and when it was written."""
     _locks: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
 
     async def read(self, provider: str, *, fresh: bool = False) -> VendorKey:
@@ -80,10 +83,10 @@ class VendorKeys:
         for provider in providers:
             key = await self.read(provider)
             place = (provider, namespace)
-            if self._copied.get(place) == key.version:
+            if self._is_copied(place, key):
                 continue
             async with self._locks.setdefault(place, asyncio.Lock()):
-                if self._copied.get(place) == key.version:
+                if self._is_copied(place, key):
                     continue
                 await self.cluster.patch(
                     SECRETS,
@@ -92,11 +95,16 @@ class VendorKeys:
                     namespace,
                     how="apply",
                 )
-                self._copied[place] = key.version
+                self._copied[place] = (key.version, self.clock.monotonic())
 
-    def forget_copy(self, provider: str, namespace: str) -> None:
-        """A copy turned out to be missing: write it again next time."""
-        self._copied.pop((provider, namespace), None)
+    def _is_copied(self, place: tuple[str, str], key: VendorKey) -> bool:
+        version, at = self._copied.get(place, (None, 0.0))
+        return version == key.version and self.clock.monotonic() - at < COPY_FRESH_SECONDS
+
+    def forget_copies(self, namespace: str) -> None:
+        """A namespace was made: nothing is in it yet."""
+        for place in [one for one in self._copied if one[1] == namespace]:
+            del self._copied[place]
 
 
 def _copy(provider: str, namespace: str, value: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Everything is compared with what is there before it is written, so looking again
 written when spec.concurrency changes and not otherwise: an edit of the quota itself stays.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +50,8 @@ class Tenants:
     cache: Cache
     fleet: Fleet
     clock: Clock
+    namespace_made: Callable[[str], None] = lambda namespace: None
+    """Told of each namespace that had to be created, be it anew."""
     _uncounted_since: dict[str, float] = field(default_factory=dict)
 
     async def reconcile(self, name: str) -> float | None:
@@ -70,6 +73,7 @@ class Tenants:
         there = await self._get(NAMESPACES, namespace)
         if there is None:
             await self.cluster.create(NAMESPACES, children.namespace(tenant))
+            self.namespace_made(namespace)
         else:
             owner = (there["metadata"].get("labels") or {}).get(meta.TENANT_LABEL)
             if owner != children.labels_of(tenant)[meta.TENANT_LABEL]:

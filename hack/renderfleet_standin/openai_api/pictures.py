@@ -1,7 +1,6 @@
 """From a valid order to the answer with its pictures, whole or streamed."""
 
 import base64
-import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from renderfleet_standin.media import portrait
 from renderfleet_standin.openai_api import errors
 from renderfleet_standin.openai_api.checks import ImageOrder
 from renderfleet_standin.openai_api.edits import bad_picture
+from renderfleet_standin.openai_api.streams import event
 
 WRONG_SIZE = (64, 64)
 
@@ -91,10 +91,6 @@ async def answer(work: Work) -> Response:
     return call.finish(JSONResponse(body))
 
 
-def _event(name: str, payload: dict[str, Any]) -> bytes:
-    return f"event: {name}\ndata: {json.dumps({'type': name, **payload}, separators=(',', ':'))}\n\n".encode()
-
-
 async def _events(work: Work) -> AsyncIterator[bytes]:
     order, standin = work.order, work.call.standin
     prefix = "image_generation" if work.base is None else "image_edit"
@@ -104,9 +100,9 @@ async def _events(work: Work) -> AsyncIterator[bytes]:
         for step in range(order.partial_images):
             blurred = await standin.make(portrait.draft, image, (step + 1) / (order.partial_images + 1))
             part = await standin.make(portrait.encode, blurred, order.output_format, compression=order.compression)
-            yield _event(f"{prefix}.partial_image", {"b64_json": _b64(part), "partial_image_index": step, **common})
+            yield event(f"{prefix}.partial_image", {"b64_json": _b64(part), "partial_image_index": step, **common})
         if work.call.is_struck_by("200_stream_error"):
             code = ("image_generation_server_error", "image_generation_failed")
-            yield _event("error", errors.body("The image could not be generated.", *code))
+            yield event("error", errors.body("The image could not be generated.", *code))
             return
-        yield _event(f"{prefix}.completed", {"b64_json": _b64(encoded), "usage": work.usage(), **common})
+        yield event(f"{prefix}.completed", {"b64_json": _b64(encoded), "usage": work.usage(), **common})

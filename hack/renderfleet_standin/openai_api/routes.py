@@ -3,15 +3,15 @@
 import json
 import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from renderfleet_standin.core import Answer, Call, CallNote, Standin
-from renderfleet_standin.openai_api import checks, edits, errors, pictures, words
+from renderfleet_standin.openai_api import checks, edits, errors, pictures, streams, words
 from renderfleet_standin.openai_api.errors import refuse
 from renderfleet_standin.openai_api.models import IMAGE_MODELS, TEXT_MODELS, ImageModel, TextModel, is_gone
 
@@ -181,7 +181,10 @@ class OpenAISide:
                 raise refuse(f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name)
         instructions = checks.check_string(body, "instructions") or ""
         most_tokens = checks.check_integer(body, "max_output_tokens", FEWEST_RESPONSE_TOKENS, None)
+        streamed = checks.check_flag(body, "stream")
         response = await self._write(call, body, instructions, most_tokens)
+        if streamed:
+            return call.finish(_event_stream(streams.response_events(response)))
         return call.finish(JSONResponse(response))
 
     async def chat_completions(self, request: Request) -> Response:
@@ -195,19 +198,23 @@ class OpenAISide:
             message = "Missing required parameter: 'messages'."
             raise refuse(message, code="missing_required_parameter", param="messages")
         most_tokens = checks.check_integer(body, "max_completion_tokens", 1, None)
+        streamed = checks.check_flag(body, "stream")
         response = await self._write(call, body, "", most_tokens)
         if response["status"] == "failed":
             message = "The server had an error while processing your request."
             raise refuse(message, status=500, kind="server_error", code="server_error")
-        return call.finish(JSONResponse(words.chat_object(response)))
+        chat = words.chat_object(response)
+        if streamed:
+            options = body.get("stream_options")
+            with_usage = isinstance(options, dict) and options.get("include_usage") is True
+            return call.finish(_event_stream(streams.chat_chunks(chat, with_usage=with_usage)))
+        return call.finish(JSONResponse(chat))
 
     async def _write(
         self, call: Call, body: dict[str, Any], instructions: str, most_tokens: int | None
     ) -> dict[str, Any]:
         """Check what both text calls share, bill, and write."""
         model = checks.check_string(body, "model") or ""
-        if checks.check_flag(body, "stream"):
-            raise refuse("This stand-in does not stream text.", code="unsupported_value", param="stream")
         checks.text_model(model, self._standin.today(), self._settings.openai_retired_model_status)
         await call.enter()
         response = words.response_object(call, model, call.facts.get("prompt", ""), instructions, most_tokens)
@@ -236,6 +243,10 @@ class OpenAISide:
         if model is None or is_gone(model, self._standin.today()):
             raise Answer(JSONResponse(errors.model_missing(name), 404))
         return call.finish(JSONResponse(_model_json(model)))
+
+
+def _event_stream(events: Iterator[bytes]) -> Response:
+    return StreamingResponse(events, media_type="text/event-stream")
 
 
 def _wanted_count(body: dict[str, Any]) -> int:

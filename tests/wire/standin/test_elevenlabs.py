@@ -300,6 +300,19 @@ def test_preview_links_lead_to_audio(standin: Server, client: ElevenLabs, probed
     assert probed(standin.fetch(url).content)["streams"][0]["codec_name"] == "mp3"
 
 
+def test_what_the_package_retries_by_itself_is_seen(standin: Server, client: ElevenLabs) -> None:
+    """Lists are asked for again without our doing; speech, which costs money, is not."""
+    standin.fault("elevenlabs", "503_service_unavailable", operation="models")
+    assert client.models.list()
+    standin.fault("elevenlabs", "503_service_unavailable", operation="text-to-speech")
+    with pytest.raises(ApiError) as refused:
+        say(client)
+
+    assert refused.value.status_code == 503
+    assert [call["status"] for call in standin.control("calls")["calls"]] == [503, 200, 503]
+    assert standin.bills() == []
+
+
 def test_the_subscription_counts_what_was_spoken(client: ElevenLabs) -> None:
     before = client.user.subscription.get().character_count
     say(client)

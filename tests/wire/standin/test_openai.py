@@ -10,6 +10,7 @@ from typing import Any
 import openai
 import pytest
 from openai.types import ImageGenCompletedEvent, ImageGenPartialImageEvent, ImagesResponse
+from openai.types.responses import ResponseCompletedEvent, ResponseTextDeltaEvent
 from PIL import Image, ImageChops
 
 from renderfleet_standin.openai_api.routes import duration
@@ -244,7 +245,8 @@ def test_requests_per_minute_show_in_the_headers(standin_with: Callable[..., Ser
 
 def test_what_the_package_retries_by_itself_is_seen(standin: Server) -> None:
     standin.fault("openai", "500_server_error", times=2)
-    client_of(standin, max_retries=2).responses.create(model="gpt-6-luna", input="hello")
+    client = openai.OpenAI(base_url=f"{standin.url}/openai/v1", api_key="sk-standin")
+    client.responses.create(model="gpt-6-luna", input="hello")
 
     calls = standin.control("calls")["calls"]
     assert [call["status"] for call in calls] == [500, 500, 200]
@@ -272,6 +274,59 @@ def test_a_script_is_cut_at_the_asked_tokens(client: openai.OpenAI) -> None:
     assert response.incomplete_details is not None
     assert response.incomplete_details.reason == "max_output_tokens"
     assert response.usage is not None and response.usage.output_tokens == 16
+
+
+def test_a_script_may_come_word_by_word(client: openai.OpenAI, standin: Server) -> None:
+    whole = client.responses.create(model="gpt-6-luna", input="the harbour")
+    events = list(client.responses.create(model="gpt-6-luna", input="the harbour", stream=True))
+    with client.responses.stream(model="gpt-6-luna", input="the harbour") as stream:
+        gathered = stream.get_final_response()
+
+    words = [event.delta for event in events if isinstance(event, ResponseTextDeltaEvent)]
+    assert len(words) > 20
+    assert "".join(words) == gathered.output_text == whole.output_text
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert isinstance(events[-1], ResponseCompletedEvent)
+    assert events[-1].response.usage == gathered.usage == whole.usage
+    assert len(standin.bills()) == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "last"),
+    [
+        (None, "response.completed"),
+        ("200_refusal", "response.completed"),
+        ("200_incomplete_max_output_tokens", "response.incomplete"),
+        ("200_incomplete_content_filter", "response.incomplete"),
+        ("200_failed_server_error", "response.failed"),
+    ],
+)
+def test_a_stream_of_words_ends_as_the_whole_would(
+    standin: Server, client: openai.OpenAI, fault: str | None, last: str
+) -> None:
+    if fault:
+        standin.fault("openai", fault)
+    events = list(client.responses.create(model="gpt-6-luna", input="the harbour", stream=True))
+
+    assert events[-1].type == last
+    assert any(event.type == "response.refusal.done" for event in events) is (fault == "200_refusal")
+
+
+def test_chats_may_come_word_by_word(client: openai.OpenAI) -> None:
+    messages: Any = [{"role": "user", "content": "the harbour"}]
+    whole = client.chat.completions.create(model="gpt-6-luna", messages=messages)
+    chunks = list(
+        client.chat.completions.create(
+            model="gpt-6-luna", messages=messages, stream=True, stream_options={"include_usage": True}
+        )
+    )
+    plain = list(client.chat.completions.create(model="gpt-6-luna", messages=messages, stream=True))
+
+    said = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+    assert said == whole.choices[0].message.content
+    assert [choice.finish_reason for chunk in plain[-1:] for choice in chunk.choices] == ["stop"]
+    assert chunks[-1].usage == whole.usage
+    assert all(chunk.usage is None for chunk in plain)
 
 
 def test_chat_completions_still_answer(client: openai.OpenAI) -> None:

@@ -188,8 +188,8 @@ class Cluster:
     ) -> AsyncIterator[WatchEvent]:
         """Changes after `resource_version` until the server ends the stream; call again from the last one seen.
 
-        Raises Gone when that version is too old, Unavailable when the connection breaks or nothing, not even a bookmark,
-        comes for `inactivity_seconds`.
+        Raises Gone when that version is too old, Unavailable when the connection breaks, when a line is no event, as of a
+        proxy that apologizes, and when nothing, not even a bookmark, comes for `inactivity_seconds`.
         """
         params = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(timeout_seconds)}
         if resource_version:
@@ -205,13 +205,13 @@ class Cluster:
                 if answer.status >= 400:
                     raise error_from(answer.status, _parse(await answer.read()), answer.headers.get("Retry-After"))
                 async for line in _lines(answer.content):
-                    event = orjson.loads(line)
-                    if event["type"] == "ERROR":
-                        status = event["object"]
+                    event = _event(line)
+                    if event.type == "ERROR":
+                        status = event.object
                         if status.get("code") == 410:
                             raise Gone(410, "Expired", status.get("message", ""))
                         raise error_from(int(status.get("code") or 500), status)
-                    yield WatchEvent(event["type"], event["object"])
+                    yield event
         except (aiohttp.ClientError, TimeoutError) as lost:
             raise Unavailable(0, "ConnectionLost", str(lost) or type(lost).__name__) from lost
 
@@ -288,6 +288,14 @@ class Cluster:
         if answer.status >= 400:
             raise error_from(answer.status, parsed, answer.headers.get("Retry-After"))
         return parsed if isinstance(parsed, dict) else {}
+
+
+def _event(line: bytes) -> WatchEvent:
+    match _parse(line):
+        case {"type": str(kind), "object": dict(body)} if kind == "ERROR" or "metadata" in body:
+            return WatchEvent(kind, body)
+        case _:
+            raise Unavailable(0, "NoEvent", "a line of the watch is no event")
 
 
 def _parse(raw: bytes) -> Any:

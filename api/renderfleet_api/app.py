@@ -89,11 +89,11 @@ async def _make_parts(
     hub = Hub(primary, settings.database_direct_url or settings.database_url)
     await hub.start()
     stack.push_async_callback(hub.close)
-    cleaning = asyncio.create_task(keep_clean(primary, settings))
-    stack.callback(cleaning.cancel)
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
     tenancy = Tenancy(cluster, settings.key_cache_seconds)
     media = MediaStore(storage)
+    cleaning = asyncio.create_task(keep_clean(primary, media, settings))
+    stack.callback(cleaning.cancel)
     return Parts(
         settings=settings,
         primary=primary,

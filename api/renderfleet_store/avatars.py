@@ -2,7 +2,7 @@
 index stands behind it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import RowMapping, delete, select, text, tuple_, update
@@ -40,6 +40,12 @@ async def preferred_of(connection: AsyncConnection, namespace: str) -> RowMappin
     """The avatar to use when none is named."""
     query = select(avatars).where(avatars.c.namespace == namespace, avatars.c.preferred)
     return (await connection.execute(query)).mappings().first()
+
+
+async def keys_among(connection: AsyncConnection, namespace: str, keys: Collection[str]) -> set[str]:
+    """Those of `keys` that an avatar's picture has."""
+    query = select(avatars.c.key).where(avatars.c.namespace == namespace, avatars.c.key.in_(keys))
+    return set((await connection.execute(query)).scalars())
 
 
 async def page(

@@ -6,7 +6,8 @@ a pod inside (`audience`); signed for the wrong host it is refused.
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from .sigv4 import Signer
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
+    from types_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
 
 Audience = Literal["client", "internal", "vendor"]
 T = TypeVar("T")
@@ -29,6 +31,14 @@ T = TypeVar("T")
 
 class MediaUnavailable(Exception):
     """Object storage is away or refuses us; try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file in the bucket."""
+
+    key: str
+    modified_at: datetime
 
 
 class StorageSettings(BaseSettings):
@@ -148,6 +158,22 @@ class MediaStore:
             }
 
         return await _in_thread(ask)
+
+    async def pages(self, prefix: str) -> AsyncIterator[list[Stored]]:
+        """All files whose key begins so, up to a thousand at a time. Raises MediaUnavailable."""
+
+        def ask() -> "ListObjectsV2OutputTypeDef":
+            return self._client.list_objects_v2(Bucket=self._settings.s3_bucket, Prefix=prefix, StartAfter=last)
+
+        last = ""
+        while True:
+            found = await _in_thread(ask)
+            page = [Stored(one["Key"], one["LastModified"]) for one in found.get("Contents", [])]
+            if page:
+                yield page
+                last = page[-1].key
+            if not (page and found.get("IsTruncated")):
+                return
 
     async def read_start(self, key: str, count: int) -> bytes:
         """The first `count` bytes of an object, to see what it is. Raises MediaUnavailable."""

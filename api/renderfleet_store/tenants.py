@@ -25,6 +25,11 @@ async def ensure_tenant(connection: AsyncConnection, name: str, namespace: str) 
         raise UnknownTenant(f"namespace {namespace} is not that of tenant {name}")
 
 
+async def namespaces(connection: AsyncConnection) -> list[str]:
+    """Of all tenants that ever were known."""
+    return list((await connection.execute(select(users.c.namespace).order_by(users.c.namespace))).scalars())
+
+
 async def add_key(
     connection: AsyncConnection,
     *,

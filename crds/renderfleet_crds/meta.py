@@ -45,6 +45,11 @@ def media_prefix(namespace: str) -> str:
     return f"media/{namespace}/"
 
 
+def avatar_prefix(namespace: str) -> str:
+    """Where the pictures of saved avatars live: each belongs to one row of the database, or to nobody."""
+    return f"{media_prefix(namespace)}avatars/"
+
+
 def run_prefix(uid: str, stage: str, run: int, attempt: int) -> str:
     """Where in the bucket the run record of one stage attempt lives.
 

@@ -18,7 +18,7 @@ class ApiSettings(BaseSettings):
     database_direct_url: str | None = None
     """Primary without PgBouncer, for LISTEN. Unset: database_url."""
     replica_url: str | None = None
-    """A streaming replica for list endpoints. Unset: the primary."""
+    """A streaming replica for list endpoints. Unset, or while it is away: the primary."""
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 10
 
     key_secret: SecretStr = Field(min_length=16)

@@ -178,7 +178,7 @@ async def fleet(request: Request, caller: Visitor, parts: Use) -> Response:
         tenants = [admin.tenant_view(one) for one in found]
     except ApiError as refused:
         trouble = f"The cluster does not answer: {refused.reason or refused.status}."
-    async with transaction(parts.replica) as connection:
+    async with parts.for_lists() as connection:
         counts = await jobs.counts(connection, None if is_admin else caller.namespace)
     name = "_fleet.html" if _wants_fragment(request) else "fleet.html"
     given = {"providers": providers, "tenants": tenants, "counts": counts, "is_admin": is_admin, "trouble": trouble}

@@ -257,7 +257,7 @@ async def list_dead_letters(
     wanted = jobs.JobFilter(
         namespace=await _namespace(parts, tenant) if tenant else None, phases=[Phase.DEAD_LETTERED.value]
     )
-    async with transaction(parts.replica) as connection:
+    async with parts.for_lists() as connection:
         rows = await jobs.page(connection, wanted, limit=limit + 1, after=place_of(cursor))
     known.check([version_of(row) for row in rows], has_links=True)
     return Page[Job](**page_of(rows, limit, "uid", show.job))

@@ -64,7 +64,7 @@ async def list_avatars(
     *, caller: Reader, parts: Use, show: Show, known: Known, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[Avatar]:
     """The tenant's avatars, newest first."""
-    async with transaction(parts.replica) as connection:
+    async with parts.for_lists() as connection:
         rows = await avatars.page(connection, caller.namespace, limit=limit + 1, after=place_of(cursor))
     known.check(rows, has_links=True)
     return Page[Avatar](**page_of(rows, limit, "id", show.avatar))
@@ -119,9 +119,9 @@ async def _keep(parts: Parts, caller: TenantCaller, picked: _Picked, *, preferre
 
     First the picture, then the row, so that a row never leads nowhere. Each try writes to a place of its own, so that
     none can take away what another one's row leads to; who comes second takes its picture back, and so does who cannot
-    write the row. A crash in between leaves a picture without a row, and nobody is led to it.
+    write the row. A crash in between leaves a picture without a row: nobody is led to it, and the janitor finds it.
     """
-    key = f"{meta.media_prefix(caller.namespace)}avatars/{picked.values['id']}-{secrets.token_hex(4)}{picked.suffix}"
+    key = f"{meta.avatar_prefix(caller.namespace)}{picked.values['id']}-{secrets.token_hex(4)}{picked.suffix}"
     await picked.store_as(key)
     is_written = False
     try:
@@ -139,7 +139,7 @@ async def _keep(parts: Parts, caller: TenantCaller, picked: _Picked, *, preferre
 
 
 async def _take_back(parts: Parts, key: str) -> None:
-    """Delete a picture that no row leads to. One that cannot be deleted is left: it is in nobody's way."""
+    """Delete a picture that no row leads to. One that cannot be deleted is left to the janitor."""
     try:
         await parts.media.delete(key)
     except MediaUnavailable as away:

@@ -15,7 +15,6 @@ from renderfleet_api.submit import act
 from renderfleet_api.views import Job, Page, page_of, place_of, version_of
 from renderfleet_crds.phases import Phase
 from renderfleet_store import jobs
-from renderfleet_store.engine import transaction
 
 from .common import Cursor, FoundJob, Limit, Show, find_job
 
@@ -50,7 +49,7 @@ async def list_jobs(
         created_after=created_after,
         created_before=created_before,
     )
-    async with transaction(parts.replica) as connection:
+    async with parts.for_lists() as connection:
         rows = await jobs.page(connection, wanted, limit=limit + 1, after=place_of(cursor))
     known.check([version_of(row) for row in rows], has_links=True)
     return Page[Job](**page_of(rows, limit, "uid", show.job))

@@ -9,7 +9,6 @@ from renderfleet_api.problems import responses
 from renderfleet_api.schemas import VoiceRequest
 from renderfleet_api.views import Estimate, Job, Page, Recording, page_of, place_of
 from renderfleet_store import jobs
-from renderfleet_store.engine import transaction
 
 from .common import SUBMITTED, Cursor, How, Limit, Show, submit
 
@@ -29,7 +28,7 @@ async def list_voice(
     *, caller: Reader, parts: Use, show: Show, known: Known, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[Recording]:
     """Finished recordings, newest first; those not finished yet are in `GET /jobs?kind=VoiceJob`."""
-    async with transaction(parts.replica) as connection:
+    async with parts.for_lists() as connection:
         rows = await jobs.voice_page(connection, caller.namespace, limit=limit + 1, after=place_of(cursor))
     known.check(rows, has_links=True)
     return Page[Recording](**page_of(rows, limit, "uid", show.recording))

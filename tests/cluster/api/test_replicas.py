@@ -4,7 +4,10 @@ import asyncio
 import signal
 from pathlib import Path
 
+import psycopg
+from sqlalchemy.engine import make_url
 from tests.support.api import Api, Tenant, api_process
+from tests.support.postgres import Postgres, replica_of
 
 from renderfleet_client import Cluster
 from renderfleet_client.resources import Resource
@@ -38,6 +41,36 @@ async def test_one_key_makes_one_job_over_replicas_and_a_kill(
     assert all("Retry-After" in one.headers for one in answers if one.status_code == 409)
     assert again.headers["Idempotent-Replayed"] == "true"
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_lists_come_from_the_replica_and_what_was_written_is_read_at_once(
+    api: Api, api_database: str, postgres: Postgres, tenant: Tenant, tmp_path: Path
+) -> None:
+    with replica_of(postgres) as standby:
+        replica = standby.url(str(make_url(api_database).database))
+
+        def replay(verb: str) -> None:
+            with psycopg.connect(standby.dsn(), autocommit=True) as connection:
+                connection.execute(f"SELECT pg_wal_replay_{verb}()")
+
+        with api_process(tmp_path, {**api.environment, "RENDERFLEET_REPLICA_URL": replica}) as reading:
+            async with reading.client(tenant.key) as client:
+
+                async def listed() -> list[str]:
+                    return [one["id"] for one in (await client.get("/jobs")).json()["items"]]
+
+                replay("pause")
+                made = (await client.post("/voice", json=VOICE)).json()
+                at_once = await client.get(f"/jobs/{made['id']}")
+                behind = await listed()
+                replay("resume")
+                async with asyncio.timeout(20):
+                    while await listed() != [made["id"]]:
+                        await asyncio.sleep(0.05)
+                standby.stop()
+                without = await listed()
+
+    assert (at_once.status_code, behind, without) == (200, [], [made["id"]])
 
 
 async def test_readiness_tells_what_does_not_answer(api: Api, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ class _Named(Exact, RenderSpec):
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True, exclude=REST_ONLY)
 
 
-REST_ONLY = {"name", "labels", "avatar_id", "avatar_job_id", "avatar_index", "voice_job_id"}
+REST_ONLY = {"kind", "name", "labels", "avatar_id", "avatar_job_id", "avatar_index", "voice_job_id"}
 
 
 class AvatarPreviewRequest(_Named, AvatarRenderSpec):

@@ -16,11 +16,6 @@ from .schemas import AvatarPreviewRequest, VideoRequest, VoiceRequest
 from .submit import Wish, request_digest
 
 RenderRequest = AvatarPreviewRequest | VoiceRequest | VideoRequest
-REQUESTS: dict[str, type[AvatarPreviewRequest] | type[VoiceRequest] | type[VideoRequest]] = {
-    AVATAR_RENDER.kind: AvatarPreviewRequest,
-    VOICE_JOB.kind: VoiceRequest,
-    VIDEO_RENDER.kind: VideoRequest,
-}
 
 
 async def wish_for(body: RenderRequest, caller: TenantCaller, parts: Parts) -> Wish:
@@ -36,7 +31,7 @@ async def wish_for(body: RenderRequest, caller: TenantCaller, parts: Parts) -> W
             kind = VIDEO_RENDER
             spec |= {**await _face(body, caller, parts), **await _voice(body, caller, parts)}
     # Of the body as it was given: what an id leads to may change between two tries of one request.
-    digest = request_digest(kind.kind, body.model_dump(mode="json"))
+    digest = request_digest(kind.kind, body.model_dump(mode="json", exclude={"kind"}))
     return Wish(kind, spec, body.name, dict(body.labels), digest)
 
 

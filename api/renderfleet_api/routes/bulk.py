@@ -1,19 +1,22 @@
 """Many renders by one request: each item stands for itself, and one that is refused does not touch the others."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import Field, ValidationError
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from renderfleet_api import problems
 from renderfleet_api.auth import TenantCaller, Writer
 from renderfleet_api.parts import Parts, Use
 from renderfleet_api.problems import ProblemBody, invalid_field, invalid_request, responses
-from renderfleet_api.schemas import Body
+from renderfleet_api.schemas import AvatarPreviewRequest, Body, VideoRequest, VoiceRequest
 from renderfleet_api.submit import Submitter
 from renderfleet_api.views import Job, View
-from renderfleet_api.wishes import REQUESTS, wish_for
+from renderfleet_api.wishes import wish_for
+from renderfleet_crds.kinds import AVATAR_RENDER, VIDEO_RENDER, VOICE_JOB
 
 from .common import IdempotencyKey, Show
 
@@ -22,11 +25,49 @@ MOST_ITEMS = 100
 _AT_ONCE = 8
 
 
+class AvatarPreviewItem(AvatarPreviewRequest):
+    """As for POST /avatars/previews."""
+
+    kind: Literal["AvatarRender"]
+
+
+class VoiceItem(VoiceRequest):
+    """As for POST /voice."""
+
+    kind: Literal["VoiceJob"]
+
+
+class VideoItem(VideoRequest):
+    """As for POST /videos."""
+
+    kind: Literal["VideoRender"]
+
+
+_ITEMS: Final[dict[str, type[AvatarPreviewItem] | type[VoiceItem] | type[VideoItem]]] = {
+    AVATAR_RENDER.kind: AvatarPreviewItem,
+    VOICE_JOB.kind: VoiceItem,
+    VIDEO_RENDER.kind: VideoItem,
+}
+_ANY_ITEM: Final[TypeAdapter[AvatarPreviewItem | VoiceItem | VideoItem]] = TypeAdapter(
+    Annotated[AvatarPreviewItem | VoiceItem | VideoItem, Field(discriminator="kind")]
+)
+
+
+class _ReadLater:
+    """Any object, which OpenAPI shows as what it has to be: each item is read, and perhaps refused, by itself."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler(source)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(_ANY_ITEM.core_schema)
+
+
 class BulkRequest(Body):
     """Renders to be made."""
 
-    items: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_ITEMS)]
-    """Each is `kind` (AvatarRender, VoiceJob or VideoRender) and the fields of that kind's own route."""
+    items: Annotated[list[Annotated[dict[str, Any], _ReadLater()]], Field(min_length=1, max_length=MOST_ITEMS)]
+    """Each is `kind` and the fields of that kind's own route."""
 
 
 class BulkResult(View):
@@ -72,12 +113,11 @@ async def submit_many(
 
 
 async def _submit(item: dict[str, Any], key: str | None, caller: TenantCaller, parts: Parts) -> Any:
-    fields = dict(item)
-    model = REQUESTS.get(str(fields.pop("kind", "")))
+    model = _ITEMS.get(str(item.get("kind", "")))
     if model is None:
-        raise invalid_field("kind", f"must be one of {', '.join(REQUESTS)}")
+        raise invalid_field("kind", f"must be one of {', '.join(_ITEMS)}")
     try:
-        wanted = model.model_validate(fields)
+        wanted = model.model_validate(item)
     except ValidationError as broken:
         raise invalid_request(broken) from broken
     wish = await wish_for(wanted, caller, parts)

@@ -34,6 +34,17 @@ async def test_each_item_of_a_list_stands_for_itself(tenant: Tenant, cluster: Cl
     assert len((await cluster.list(Resource.of(VOICE_JOB), tenant.namespace)).items) == 1
 
 
+async def test_the_document_says_what_an_item_is(tenant: Tenant) -> None:
+    schemas = (await tenant.get("/openapi.json")).json()["components"]["schemas"]
+
+    item = schemas["BulkRequest"]["properties"]["items"]["items"]
+
+    assert item["discriminator"]["propertyName"] == "kind"
+    assert set(item["discriminator"]["mapping"]) == {"AvatarRender", "VoiceJob", "VideoRender"}
+    for alone, many in (("VoiceRequest", "VoiceItem"), ("AvatarPreviewRequest", "AvatarPreviewItem")):
+        assert schemas[many]["properties"].keys() - schemas[alone]["properties"].keys() == {"kind"}
+
+
 async def test_a_list_that_is_sent_again_makes_nothing_twice(tenant: Tenant, cluster: Cluster) -> None:
     body = {"items": [{**VOICE, "text": f"number {number}"} for number in range(12)]}
 

@@ -55,5 +55,6 @@ async def test_a_generated_client_submits_waits_and_lists(api: Api, tenant: Tena
 
     assert told["result"].startswith("http")
     assert (told["progress"], told["output"], told["listed"]) == (100, "speech", [identity])
+    assert told["many"] == ["VoiceJob", "AvatarRender"]
     assert told["code"] == "invalid_request"
     assert "exactly one of text and prompt" in told["errors"][0]

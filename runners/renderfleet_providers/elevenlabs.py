@@ -115,7 +115,8 @@ class ElevenLabs:
         learned: dict[str, int] = {}
         parts: list[bytes] = []
         request_ids: list[str] = []
-        for text in split_text(order.text, await self._max_characters(order.model_id, len(order.text))):
+        texts = split_text(order.text, await self._max_characters(order.model_id, len(order.text)))
+        for text in texts:
             try:
                 part = await self._speak_part(
                     order, text, request_ids[-CHAINED_REQUESTS:], patient=order.patient or bool(parts)
@@ -131,7 +132,7 @@ class ElevenLabs:
             learned.update(part.learned)
             if part.request_id:
                 request_ids.append(part.request_id)
-        return Speech(parts, usage, request_ids[-1] if request_ids else None, learned)
+        return Speech(parts, usage, request_ids[-1] if request_ids else None, learned, texts)
 
     async def _speak_part(self, order: SpeechOrder, text: str, chained: list[str], *, patient: bool) -> Speech:
         pauses = list(PART_RETRY_PAUSES_SECONDS) if patient else []
@@ -201,14 +202,15 @@ class ElevenLabs:
         parts: list[bytes] = []
         characters = 0
         request_id = None
-        for text in split_text(order.text, await self._max_characters(order.model_id, len(order.text))):
+        texts = split_text(order.text, await self._max_characters(order.model_id, len(order.text)))
+        for text in texts:
             found = await self._find_part(order, text, since)
             if found is None:
                 return None
             parts += found.parts
             characters += found.usage["characters"]
             request_id = found.request_id
-        return Speech(parts, {"characters": characters}, request_id)
+        return Speech(parts, {"characters": characters}, request_id, texts=texts)
 
     async def _find_lost_part(self, order: SpeechOrder, text: str, since: datetime) -> Speech | None:
         for pause in LOST_ANSWER_LOOKS_SECONDS:

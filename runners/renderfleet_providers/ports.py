@@ -120,6 +120,8 @@ class Speech:
     usage: dict[str, int]
     request_id: str | None = None
     learned: dict[str, int] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+    """What each part says, when there is more than one."""
 
 
 @runtime_checkable

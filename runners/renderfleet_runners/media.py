@@ -94,8 +94,6 @@ class Heard:
     loudness_lufs: float | None
     """Integrated loudness (EBU R 128); None when too short or too quiet to be measured."""
     peak_db: float
-    damaged: bool
-    """Whether the decoder met data that it could not read."""
 
     @property
     def is_silent(self) -> bool:
@@ -158,7 +156,6 @@ async def listen(file: Path, kind: Kind, deadline: Deadline) -> Heard:
         seconds=int(times[-1]) / 1_000_000,
         loudness_lufs=lufs if lufs is not None and lufs > -70.0 else None,  # -70 is the gate: nothing was measured
         peak_db=float(peak.group(1)),
-        damaged=bool(re.search(r"Error while decoding|Invalid data found|Header missing", output.stderr)),
     )
 
 

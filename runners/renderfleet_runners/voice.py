@@ -1,5 +1,6 @@
 """SYNTHESIZE: a script if one is to be written, then speech, heard to its end before it counts."""
 
+import asyncio
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from renderfleet_crds.contract import AcceptedRecord, ClaimRecord, StageResult, 
 from renderfleet_providers.costs import as_script_usage
 from renderfleet_providers.ports import Adapter, ScriptWriter, Speaker, Speech, SpeechOrder
 
+from . import mp3
 from .attempt import Attempt, PaidStage, cannot
 from .errors import BadInput, BrokenMedia, OwnFault
 from .media import Heard, Kind, NotMedia, join_audio, kind_of, listen, probe
@@ -122,9 +124,14 @@ class VoiceStage(PaidStage[Spoken]):
         if slot is None:
             raise OwnFault("slot_not_given", "the task has no place for the speech")
         try:
-            parts = self._files(answer.speech.parts)
-            file = parts[0] if len(parts) == 1 else await self._joined(parts)
-            heard = await self._hear(file, answer.text)
+            parts = await self._files(answer.speech)
+            if len(parts) == 1:
+                file, heard = parts[0], await self._hear(parts[0], answer.text)
+            else:
+                for part, text in zip(parts, answer.speech.texts, strict=True):
+                    await self._hear(part, text)
+                file = await self._joined(parts)
+                heard = await self._hear(file, answer.text)
         except NotMedia as broken:
             raise BrokenMedia(f"speech_{broken.code}", f"the vendor's recording: {broken.message}") from broken
         output = await attempt.store(
@@ -136,13 +143,15 @@ class VoiceStage(PaidStage[Spoken]):
         )
         return StageResult(outcome="done", charged=attempt.charged, outputs=[output], **attempt.partial)
 
-    def _files(self, contents: list[bytes]) -> list[Path]:
+    async def _files(self, speech: Speech) -> list[Path]:
         files = []
-        for number, content in enumerate(contents, start=1):
+        for number, content in enumerate(speech.parts, start=1):
             file = self.attempt.work / f"part-{number}.mp3"
-            file.write_bytes(content)
+            await asyncio.to_thread(file.write_bytes, content)
             if kind_of(file) is not Kind.MP3:
                 raise NotMedia("wrong_format", "it is no mp3")
+            if await asyncio.to_thread(mp3.is_cut_off, file):
+                raise NotMedia("cut_off", "it ends in the middle of a frame")
             files.append(file)
         return files
 

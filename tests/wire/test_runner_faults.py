@@ -104,6 +104,19 @@ def test_speech_that_is_none(bench: Bench, fault: str, reason: str) -> None:
     assert_ended(ended, ExitCode.BROKE, ErrorCategory.OUTAGE, Charged.YES, reason)
 
 
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("200_silent_audio", "speech_silent"), ("200_short_audio", "speech_cut_off")]
+)
+def test_one_bad_part_spoils_a_long_speech(bench: Bench, fault: str, reason: str) -> None:
+    """Between two good ones it would hardly change the whole's length, and nothing of its loudest sound."""
+    text = "Welcome to the harbour. Please mind the step. Hold on to the rail. Enjoy the view of the old town."
+    access = bench.provider(Vendor.ELEVENLABS, options={"maxCharacters": "30"})
+    bench.standin.fault("elevenlabs", "text-to-speech", fault, skip=1)
+    ended = bench.run(bench.voice(text=text, provider=access))
+    assert_ended(ended, ExitCode.BROKE, ErrorCategory.OUTAGE, Charged.YES, reason)
+    assert len(bench.standin.billed("elevenlabs")) > 3
+
+
 def test_a_refused_speech_keeps_the_paid_script(bench: Bench) -> None:
     bench.standin.fault("elevenlabs", "text-to-speech", "404_voice_not_found")
     ended = bench.run(bench.voice(prompt="a tour of the harbour"))

@@ -61,6 +61,8 @@ class CallNote:
     stainless_retry_count: str | None = None
     user_data: str | None = None
     prompt_sha256: str | None = None
+    seed: int | None = None
+    previous_request_ids: list[str] | None = None
     seconds: float | None = None
 
 

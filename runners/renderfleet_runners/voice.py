@@ -1,6 +1,7 @@
 """SYNTHESIZE: a script if one is to be written, then speech, heard to its end before it counts."""
 
 import asyncio
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -96,7 +97,7 @@ class VoiceStage(PaidStage[Spoken]):
             similarity_boost=params.similarity_boost,
             style=params.style,
             speed=params.speed,
-            seed=params.seed,
+            seed=params.seed if params.seed is not None else _seed_of(self.attempt.task.uid),
             patient=self._writer is not None,
         )
 
@@ -188,6 +189,11 @@ class VoiceStage(PaidStage[Spoken]):
         await self._adapter.aclose()
         if self._script_adapter is not None:
             await self._script_adapter.aclose()
+
+
+def _seed_of(uid: str) -> int:
+    """The same for each attempt of a render: what is sent again shall come out as it was lost."""
+    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:4], "big")
 
 
 def _mp3_settings(output_format: str) -> tuple[int, int]:

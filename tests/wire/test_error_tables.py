@@ -463,7 +463,21 @@ async def test_a_long_text_is_spoken_in_chained_parts(standin: Standin, answered
     assert len(spoken.parts) == 3
     assert answered.count == 1
     assert len(standin.billed("elevenlabs")) == 3
-    assert len(standin.calls("elevenlabs", "text-to-speech")) == 4, "the refused second part was tried again"
+    calls = standin.calls("elevenlabs", "text-to-speech")
+    first, second, third = (bill["request_id"] for bill in standin.billed("elevenlabs"))
+    assert [call["status"] for call in calls] == [200, 429, 200, 200], "the refused second part was tried again"
+    assert [call["previous_request_ids"] for call in calls] == [None, [first], [first], [first, second]]
+    assert spoken.request_id == third
+
+
+async def test_no_more_parts_are_named_than_the_vendor_takes(standin: Standin, answered: Answered) -> None:
+    access = standin.provider(Vendor.ELEVENLABS)
+    adapter = ElevenLabs(access.base_url, KEYS[Vendor.ELEVENLABS], {"maxCharacters": "12"}, timeout_seconds=20)
+    await adapter.speak(speech("It is one. It is two. It is six. It is ten. It is all."), answered)
+    await adapter.aclose()
+    made = [bill["request_id"] for bill in standin.billed("elevenlabs")]
+    assert len(made) == 5
+    assert standin.calls("elevenlabs", "text-to-speech")[-1]["previous_request_ids"] == made[1:4]
 
 
 async def test_a_failure_in_the_middle_of_a_long_text_says_that_money_was_spent(

@@ -117,6 +117,21 @@ def test_one_bad_part_spoils_a_long_speech(bench: Bench, fault: str, reason: str
     assert len(bench.standin.billed("elevenlabs")) > 3
 
 
+def test_a_speech_that_is_sent_again_has_the_same_seed(bench: Bench) -> None:
+    """So that what comes of it is what was lost, as far as the vendor can; another render shall sound another."""
+    bench.standin.fault("elevenlabs", "text-to-speech", "500_internal_error")
+    first = bench.voice()
+    again = first.model_copy(update={"attempt": 2, "record": bench.voice().record})
+    other, chosen = bench.voice(), bench.voice()
+    chosen = chosen.model_copy(update={"params": chosen.params.model_copy(update={"seed": 7})})
+    codes = [bench.run(task).exit_code for task in (first, again, other, chosen)]
+    assert codes == [ExitCode.BROKE, ExitCode.DONE, ExitCode.DONE, ExitCode.DONE]
+    lost, resent, different, wanted = [call["seed"] for call in bench.standin.calls("elevenlabs", "text-to-speech")]
+    assert lost == resent
+    assert lost not in (None, different)
+    assert wanted == 7
+
+
 def test_a_refused_speech_keeps_the_paid_script(bench: Bench) -> None:
     bench.standin.fault("elevenlabs", "text-to-speech", "404_voice_not_found")
     ended = bench.run(bench.voice(prompt="a tour of the harbour"))

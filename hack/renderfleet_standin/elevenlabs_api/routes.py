@@ -165,6 +165,7 @@ class ElevenLabsSide:
         if isinstance(body, list):
             raise Answer(JSONResponse({"detail": body}, 422))
         call.know(prompt=body.text, model=body.model_id, voice_id=voice_id)
+        call.note.seed, call.note.previous_request_ids = body.seed, body.previous_request_ids
         self._authenticate(call)
         order = self._order(call, body, voice_id)
         async with self._place(call, order.model.group) as running:

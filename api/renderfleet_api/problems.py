@@ -93,6 +93,7 @@ class Problem(Exception):
         self.headers = dict(headers or {})
         if retry_after_seconds is not None:
             self.headers["Retry-After"] = str(max(1, round(retry_after_seconds)))
+            self.retryable = True
 
     def told(self, instance: str | None = None) -> ProblemBody:
         """The problem as its reader gets it."""

@@ -135,6 +135,26 @@ async def test_many_at_once_with_one_key_make_one_object(tenant: Tenant, cluster
     assert {one.json()["code"] for one in answers if one.status_code == 409} <= {"idempotency_in_flight"}
 
 
+async def test_while_the_first_request_is_answered_another_with_its_key_is_told_to_wait(
+    tenant: Tenant, cluster: Cluster, engine: AsyncEngine
+) -> None:
+    async with transaction(engine) as connection:
+        # The first one's object is made, its row has to wait.
+        await connection.execute(text("LOCK TABLE jobs IN SHARE MODE"))
+        first = asyncio.create_task(tenant.post("/voice", VOICE, Idempotency_Key="slow"))
+        while not (await cluster.list(Resource.of(VOICE_JOB), tenant.namespace)).items:
+            await asyncio.sleep(0.05)
+        meanwhile = await tenant.post("/voice", VOICE, Idempotency_Key="slow")
+        different = await tenant.post("/voice", {**VOICE, "text": "Else"}, Idempotency_Key="slow")
+    done = await first
+    again = await tenant.post("/voice", VOICE, Idempotency_Key="slow")
+
+    assert (meanwhile.status_code, meanwhile.json()["code"]) == (409, "idempotency_in_flight")
+    assert (meanwhile.json()["retryable"], int(meanwhile.headers["Retry-After"]) >= 1) == (True, True)
+    assert different.status_code == 422
+    assert (done.status_code, again.json()["id"]) == (202, done.json()["id"])
+
+
 async def test_a_try_that_died_half_way_is_found_again(tenant: Tenant, cluster: Cluster, engine: AsyncEngine) -> None:
     """The object was made and the process died before its row: the next try adopts it, a stranger's does not."""
     first = (await tenant.post("/voice", VOICE, Idempotency_Key="half")).json()

@@ -18,7 +18,7 @@ from renderfleet_client.errors import error_from
         pytest.param(409, {"reason": "Conflict", "details": {"kind": "resourcequotas"}}, "cluster_busy", 503, True, "false", id="quota contended"),
         pytest.param(429, {}, "cluster_busy", 503, True, "false", id="API server busy"),
         pytest.param(422, {"message": "no", "details": {"causes": [{"field": "spec.prompt", "message": "too long"}]}}, "invalid_request", 422, False, "false", id="schema"),
-        pytest.param(404, {"reason": "NotFound", "details": {"kind": "namespaces"}}, "tenant_not_ready", 409, False, "false", id="no namespace yet"),
+        pytest.param(404, {"reason": "NotFound", "details": {"kind": "namespaces"}}, "tenant_not_ready", 409, True, "false", id="no namespace yet"),
         pytest.param(403, {"message": "unable to create new content in namespace x because it is being terminated"}, "tenant_terminating", 409, False, "false", id="namespace going"),
         pytest.param(403, {"message": 'cannot create resource "voicejobs"'}, "cluster_refused", 503, True, "false", id="our own rights"),
         pytest.param(409, {"reason": "AlreadyExists"}, "name_taken", 409, False, "false", id="name taken"),
@@ -31,7 +31,7 @@ def test_refusals(status: int, body: object, code: str, http: int, retryable: bo
     problem = problem_from_cluster(error_from(status, body))
 
     assert (problem.code, problem.status, problem.retryable, problem.charged) == (code, http, retryable, charged)
-    assert ("Retry-After" in problem.headers) == (retryable or code == "tenant_not_ready")
+    assert ("Retry-After" in problem.headers) == retryable
 
 
 def test_the_limit_is_named() -> None:

@@ -84,4 +84,4 @@ class VoiceJobStatus(RenderStatus):
     """How far the voice is."""
 
     script: Annotated[str, Field(max_length=TEXT_MAX_CHARACTERS)] | None = None
-    """What was spoken, when the script was written from a prompt."""
+    """What is spoken, once it was written from the prompt: later attempts keep to it, since it is paid."""

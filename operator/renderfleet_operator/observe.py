@@ -270,7 +270,13 @@ class Observer:
         cost = whole.get("costMicros")
         if cost is None:
             cost = self.desk.cost_micros(render, whole.get("usage"))
-        return RunnerSeen(Runner.ENDED, result=whole, cost_micros=cost, vendor_job_id=whole.get("vendorJobId"))
+        return RunnerSeen(
+            Runner.ENDED,
+            result=whole,
+            cost_micros=cost,
+            vendor_job_id=whole.get("vendorJobId"),
+            script=whole.get("script"),
+        )
 
     async def _witness(
         self, render: Render, stage: Stage, number: int, prefix: str, *, code: str, detail: str
@@ -292,6 +298,7 @@ class Observer:
                 charged=Charged.YES,
                 code="ResultLost",
                 detail=f"{detail}; the vendor had answered, but nothing was stored",
+                script=accepted.get("script"),
             )
         if stage is Stage.START:
             try:

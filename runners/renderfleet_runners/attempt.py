@@ -263,6 +263,7 @@ async def _after_a_lost_claim(attempt: Attempt, stage: PaidStage[A]) -> tuple[St
                 await asyncio.wait_for(attempt.stop.wait(), min(LOOK_AGAIN_SECONDS, patience.seconds_left()))
         if accepted is not None:
             attempt.charged = Charged.YES
+            attempt.partial = {"script": accepted.script} if accepted.script else {}
         answer = await before(attempt.deadline, stage.find(await attempt.record.read_claim(), accepted))
         if answer is not None:
             attempt.log.info("the other process's answer was found at the vendor")
@@ -279,7 +280,7 @@ async def _after_a_lost_claim(attempt: Attempt, stage: PaidStage[A]) -> tuple[St
         retry_limit=OutcomeUnknown.usual_retry_limit,
         charged=Charged.YES if attempt.charged is Charged.YES else Charged.UNKNOWN,
     )
-    return unknown, ExitCode.CLAIM_LOST
+    return unknown.model_copy(update=attempt.partial), ExitCode.CLAIM_LOST
 
 
 async def _finish(attempt: Attempt, result: StageResult) -> tuple[StageResult, ExitCode]:

@@ -106,8 +106,6 @@ class VoiceStage(PaidStage[Spoken]):
         text = self._params.text or (accepted.script if accepted else None)
         if claim is None or text is None:
             return None
-        if not self._params.text:
-            self.attempt.partial = {"script": text}
         speech = await self._speaker.find_speech(self._order(text), datetime.fromisoformat(claim.claimed_at))
         return Spoken(text, speech) if speech is not None else None
 

@@ -132,6 +132,8 @@ async def test_killed_between_script_and_speech(bench: Bench) -> None:
         assert second.exit_code is ExitCode.DONE
     else:
         assert_unknown(second, Charged.YES)
+    assert second.result is not None
+    assert second.result.script == accepted["script"], "what was paid for is handed on"
 
 
 @pytest.mark.parametrize("stage", STAGES)

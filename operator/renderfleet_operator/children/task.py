@@ -182,10 +182,12 @@ def _generate(task: Body, render: Render, media: str, sign: Sign) -> None:
 
 def _synthesize(task: Body, render: Render, media: str, sign: Sign) -> None:
     spec = render.spec
+    # A script that an earlier attempt wrote is paid: it is spoken, not written again.
+    text = spec.get("text") or render.status.get("script")
     params = {
         "stage": Stage.SYNTHESIZE.value,
-        "text": spec.get("text"),
-        "prompt": spec.get("prompt"),
+        "text": text,
+        "prompt": None if text else spec.get("prompt"),
         "voiceId": spec["voiceId"],
         "modelId": spec.get("modelId", "eleven_multilingual_v2"),
         "outputFormat": spec.get("outputFormat", "mp3_44100_128"),

@@ -715,6 +715,8 @@ def _failed(render: Render, seen: Observed, stage: Stage, failure: Failure) -> l
     }
     if stage is Stage.START:
         fields["provider"] = None
+    if seen.runner.script:
+        fields["script"] = seen.runner.script
     write = WriteStatus(
         report(render, seen.now, then.phase, then.reason, then.message, **fields),
         Note(then.reason.value, then.message, warning=True),

@@ -48,6 +48,8 @@ class RunnerSeen:
     code: str = ""
     since: float = 0.0
     """When its Job was created (seconds since 1970)."""
+    script: str | None = None
+    """What it had written before it ended, whatever became of speaking it: that much is paid."""
 
 
 NO_RUNNER = RunnerSeen(Runner.NONE)

@@ -138,6 +138,15 @@ def test_a_key_is_mounted_only_where_its_vendor_is_called(case: str, keys: list[
     assert mounted == keys
 
 
+def test_a_script_that_was_paid_for_is_spoken_and_not_written_again() -> None:
+    spec = {"text": None, "prompt": "about boats", "scriptProvider": "openai"}
+    one = render("VoiceJob", running("VoiceJob", script="Boats are fine."), spec=spec)
+
+    params = build_task(one, Stage.SYNTHESIZE, 2, Sources(PROVIDERS), PlainSign())["params"]
+
+    assert (params["text"], params.get("prompt")) == ("Boats are fine.", None)
+
+
 def test_a_job_is_one_attempt() -> None:
     spec = job_of("generate")["spec"]
 

@@ -40,6 +40,25 @@ def look_again(todo: list[act.Action]) -> float:
 
 
 @pytest.mark.parametrize(
+    ("runner", "phase"),
+    [
+        pytest.param(replace(broke("outage", charged="true"), script="Boats."), "Retrying", id="speaking it failed"),
+        pytest.param(replace(broke("money", charged="true"), script="Boats."), "Queued", id="nobody may speak it now"),
+        pytest.param(RunnerSeen(Runner.UNKNOWN, script="Boats."), "Held", id="nobody knows whether it was spoken"),
+    ],
+)
+def test_a_script_that_was_paid_for_is_kept(runner: RunnerSeen, phase: str) -> None:
+    one = render("VoiceJob", running("VoiceJob"), spec={"text": None, "prompt": "about boats"})
+
+    status = status_of(decide(one, seen(runner)))
+
+    assert (status["phase"], status["script"]) == (phase, "Boats.")
+    again = render("VoiceJob", status, spec={"text": None, "prompt": "about boats", "redrive": 1})
+    if phase == "Held":
+        assert status_of(decide(again, seen()))["script"] == "Boats."
+
+
+@pytest.mark.parametrize(
     ("one", "world", "expected"),
     [
         pytest.param(render(finalizer=False), seen(), ["ChangeFinalizer"], id="a new render gets the finalizer first"),

@@ -32,7 +32,7 @@ from .decide.observed import Policy
 from .events import Events
 from .execute import Executor
 from .fleet import Fleet
-from .http import Probes
+from .http import callback_door, probes
 from .intake import ADMISSION, PLACES, Intake
 from .lease import Lease, identity_of_process
 from .metrics import Metrics
@@ -176,7 +176,8 @@ class Operator:
             dependents=self.observer.dependents,
             forget_render=self._forget,
         )
-        self.probes = Probes(self.metrics, self.why_ill, self.why_not_ready, self._hear)
+        self.probes = probes(self.metrics, self.why_ill, self.why_not_ready)
+        self.callback_door = callback_door(self._hear)
         self._wire()
 
     def _hear(self, uid: str, code: str) -> bool:
@@ -239,6 +240,8 @@ class Operator:
     async def run(self) -> None:
         """Run until stopped. Raises LostLease, and whatever ended a part that must not end."""
         await self.probes.start(self.settings.http_host, self.settings.http_port)
+        if self.callbacks is not None:
+            await self.callback_door.start(self.settings.http_host, self.settings.callback_port)
         try:
             if not await self._unless_stopped(self.lease.acquire()):
                 return
@@ -354,6 +357,7 @@ class Operator:
     async def close(self) -> None:
         """Close connections."""
         await self.probes.stop()
+        await self.callback_door.stop()
         await self.desk.close()
         await self.records.close()
         await self.cluster.close()

@@ -19,7 +19,7 @@ class Callbacks:
     """Makes addresses, and knows its own again."""
 
     base_url: str
-    """Public https address that leads to the operator's port."""
+    """Public https address that leads to the operator's callback port."""
     secret: bytes
 
     def url(self, uid: str) -> str:

@@ -1,44 +1,38 @@
-"""Probes and metrics.
+"""The small HTTP servers beside the operator, each at a port of its own, so that who may reach one reaches no other.
 
-/healthz   fails when the queue or a watch stands still, so that the kubelet starts the process anew
-/readyz    fails between getting the lease and having listed everything; a stand-by replica is ready to take over
-/metrics   for Prometheus
-/callbacks/<uid>/<code>   POST: a vendor says that it has news about this render
+probes           for the kubelet and Prometheus
+  /healthz       fails when the queue or a watch stands still, so that the kubelet starts the process anew
+  /readyz        fails between getting the lease and having listed everything; a stand-by replica is ready to take over
+  /metrics       for Prometheus
+callback door    for vendors, out of the internet
+  /callbacks/<uid>/<code>   POST: a vendor says that it has news about this render
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from .metrics import Metrics
 
+Problem = Callable[[], str | None]
+Hear = Callable[[str, str], bool]
+"""A callback came, for a render's UID, with a code; False when we gave nobody that address."""
 
-@dataclass(slots=True)
-class Probes:
-    """The small HTTP server beside the operator."""
 
-    metrics: Metrics
-    why_ill: Callable[[], str | None]
-    why_not_ready: Callable[[], str | None]
-    hear: Callable[[str, str], bool]
-    """A callback came, for a render's UID, with a code; False when we gave nobody that address."""
-    port: int = 0
-    _runner: web.AppRunner | None = None
+class Listener:
+    """Serves some routes at one port."""
+
+    def __init__(self, routes: Iterable[web.RouteDef]) -> None:
+        self._app = web.Application()
+        self._app.add_routes(routes)
+        self._runner: web.AppRunner | None = None
+        self.port = 0
+        """Where it listens, once it does."""
 
     async def start(self, host: str, port: int) -> None:
-        """Listen; `port` says where afterwards."""
-        app = web.Application()
-        app.add_routes(
-            [
-                web.get("/healthz", self._healthz),
-                web.get("/readyz", self._readyz),
-                web.get("/metrics", self._metrics),
-                web.post("/callbacks/{uid}/{code}", self._callback),
-            ]
-        )
-        self._runner = web.AppRunner(app, access_log=None)
+        """Listen; at any free port when `port` is 0."""
+        self._runner = web.AppRunner(self._app, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
         await site.start()
@@ -50,19 +44,33 @@ class Probes:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _healthz(self, _: web.Request) -> web.Response:
-        return _answer(self.why_ill())
 
-    async def _readyz(self, _: web.Request) -> web.Response:
-        return _answer(self.why_not_ready())
+def probes(metrics: Metrics, why_ill: Problem, why_not_ready: Problem) -> Listener:
+    """What the cluster asks of this process."""
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=self.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def tell_health(_: web.Request) -> web.Response:
+        return _answer(why_ill())
 
-    async def _callback(self, request: web.Request) -> web.Response:
+    async def tell_readiness(_: web.Request) -> web.Response:
+        return _answer(why_not_ready())
+
+    async def tell_metrics(_: web.Request) -> web.Response:
+        return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return Listener(
+        [web.get("/healthz", tell_health), web.get("/readyz", tell_readiness), web.get("/metrics", tell_metrics)]
+    )
+
+
+def callback_door(hear: Hear) -> Listener:
+    """Where vendors tell of their jobs."""
+
+    async def called(request: web.Request) -> web.Response:
         # Its body is not read: what is true of the job, the vendor tells when it is asked.
-        known = self.hear(request.match_info["uid"], request.match_info["code"])
+        known = hear(request.match_info["uid"], request.match_info["code"])
         return web.Response(status=202 if known else 404)
+
+    return Listener([web.post("/callbacks/{uid}/{code}", called)])
 
 
 def _answer(problem: str | None) -> web.Response:

@@ -60,7 +60,7 @@ class OperatorSettings(BaseSettings):
     archive_deadline_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400
     """How long a finished render waits for an archive that does not answer; then it is let go of, and counted."""
     callback_url: str | None = None
-    """Public https address that leads to /callbacks/ at this process's port: there D-ID may tell that a video is done.
+    """Public https address that leads to /callbacks/ at the callback port: there D-ID may tell that a video is done.
     Unset: we only poll."""
     callback_secret: Annotated[SecretStr | None, Field(validate_default=True)] = None
     """Makes the paths of callbacks unguessable; needed with an address for them."""
@@ -75,6 +75,8 @@ class OperatorSettings(BaseSettings):
     """How often everything is listed anew, in case a watch lost something."""
     http_port: Annotated[int, Field(ge=0, le=65_535)] = 9090
     """For /healthz, /readyz and /metrics."""
+    callback_port: Annotated[int, Field(ge=0, le=65_535)] = 9091
+    """For /callbacks/ and nothing else, as the internet may reach it; listened at when there is an address for them."""
     http_host: str = "0.0.0.0"  # noqa: S104  (the kubelet's probes come from outside of the pod)
     log_level: str = "INFO"
     fair_half_life_seconds: Annotated[float, Field(gt=0)] = 600

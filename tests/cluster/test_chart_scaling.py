@@ -10,43 +10,14 @@ import jsonschema_rs
 import psycopg
 import pytest
 import yaml
+from tests.support.chart import Body, named, render
 from tests.support.databases import database, postgres
-
-from renderfleet_cluster import programs
-from renderfleet_cluster.places import REPOSITORY
 
 __all__ = ["database", "postgres"]
 
 KEDA = "github.com/kedacore/keda/v2@v2.21.0"
-ON = ("autoscaling.keda.enabled=true", "autoscaling.keda.pools.video-gen.min=0")
-POOL = ("autoscaling.keda.pools.video-gen.max=20", "autoscaling.keda.pools.video-gen.waitingEach=2")
-
-Body = dict[str, Any]
-
-
-def render(*values: str) -> list[Body]:
-    """The chart with the demo's values and these."""
-    programs.ensure([programs.HELM])
-    chart = REPOSITORY / "charts/renderfleet"
-    demo = REPOSITORY / "charts/renderfleet-demo/renderfleet-values.yaml"
-    command = [
-        str(programs.HELM.path("helm")),
-        "template",
-        "rf",
-        str(chart),
-        "--namespace",
-        "rfs",
-        "--values",
-        str(demo),
-    ]
-    made = subprocess.run([*command, *(f"--set={one}" for one in values)], check=False, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
-    return [one for one in yaml.safe_load_all(made.stdout) if one]
-
-
-def named(bodies: list[Body], kind: str, name: str) -> Body:
-    [found] = [one for one in bodies if (one["kind"], one["metadata"]["name"]) == (kind, name)]
-    return found
+ON = ("autoscaling.keda.enabled=true",)
+POOL = tuple(f"autoscaling.keda.pools.video-gen.{one}" for one in ("min=0", "max=20", "waitingEach=2"))
 
 
 @cache

@@ -71,6 +71,7 @@ class Fleet:
             runner_image="renderfleet/runner:test",
             database_url=SecretStr(self.database),
             http_port=0,
+            callback_port=0,
             http_host="127.0.0.1",
             **{"lease_name": f"operator-{self.tenant}", "resync_seconds": 5, **self.settings},
         )

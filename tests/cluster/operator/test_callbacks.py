@@ -31,7 +31,7 @@ async def test_a_callback_is_a_hint_to_ask_the_vendor_now(fleet: Fleet, tmp_path
     video = await fleet.until("VideoRender", "talk", "Waiting")
     assert url.path.startswith(f"/callbacks/{video['metadata']['uid']}/")
 
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{operator.probes.port}") as session:
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{operator.callback_door.port}") as session:
         async with session.post(url.path[:-1] + "!", json={"status": "done"}) as guessed:
             assert guessed.status == 404
         async with session.post(url.path, json={"status": "error"}) as answer:

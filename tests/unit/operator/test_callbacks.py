@@ -4,7 +4,7 @@ import aiohttp
 import pytest
 
 from renderfleet_operator.callbacks import Callbacks
-from renderfleet_operator.http import Probes
+from renderfleet_operator.http import callback_door, probes
 from renderfleet_operator.metrics import Metrics
 
 from .builders import UID
@@ -45,13 +45,28 @@ async def test_a_callback_makes_us_look_whatever_it_says(path: str, status: int,
         looked.append(uid)
         return True
 
-    probes = Probes(Metrics(), lambda: None, lambda: None, hear)
-    await probes.start("127.0.0.1", 0)
+    door = callback_door(hear)
+    await door.start("127.0.0.1", 0)
     try:
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{probes.port}") as session:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{door.port}") as session:
             for body in (b"", b'{"status": "done", "result_url": "https://evil.example/x.mp4"}', b"\xff" * 100_000):
                 async with session.post(path, data=body) as answer:
                     assert answer.status == status
     finally:
-        await probes.stop()
+        await door.stop()
     assert looked == 3 * looks
+
+
+async def test_who_may_call_back_reaches_nothing_else() -> None:
+    door, inner = callback_door(lambda uid, code: True), probes(Metrics(), lambda: None, lambda: None)
+    found: dict[str, list[int]] = {}
+    for name, listener in (("door", door), ("inner", inner)):
+        await listener.start("127.0.0.1", 0)
+        try:
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{listener.port}") as session:
+                gets = [(await session.get(path)).status for path in ("/healthz", "/readyz", "/metrics", "/")]
+                found[name] = [*gets, (await session.post(f"/callbacks/{UID}/{CODE}")).status]
+        finally:
+            await listener.stop()
+
+    assert found == {"door": [404, 404, 404, 404, 202], "inner": [200, 200, 200, 404, 404]}

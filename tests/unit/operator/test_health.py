@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from renderfleet_operator.health import why_ill, why_not_ready
-from renderfleet_operator.http import Probes
+from renderfleet_operator.http import probes
 from renderfleet_operator.metrics import Metrics
 
 WELL: dict[str, Any] = {
@@ -45,12 +45,12 @@ def test_readiness(leads: bool, is_listed: bool, ready: bool) -> None:
 
 @pytest.mark.parametrize(("problem", "status"), [(None, 200), ("the queue stands still", 503)])
 async def test_the_kubelet_hears_of_it(problem: str | None, status: int) -> None:
-    probes = Probes(Metrics(), lambda: problem, lambda: problem, lambda uid, code: False)
-    await probes.start("127.0.0.1", 0)
+    listener = probes(Metrics(), lambda: problem, lambda: problem)
+    await listener.start("127.0.0.1", 0)
     try:
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{probes.port}") as session:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{listener.port}") as session:
             for path in ("/healthz", "/readyz"):
                 async with session.get(path) as answer:
                     assert (answer.status, await answer.text()) == (status, problem or "ok")
     finally:
-        await probes.stop()
+        await listener.stop()

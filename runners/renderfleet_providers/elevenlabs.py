@@ -66,6 +66,8 @@ LOST_ANSWER_LOOKS_SECONDS = (1.0, 3.0, 6.0)
 PART_RETRY_PAUSES_SECONDS = (2.0, 5.0, 15.0)
 """For the second and later parts of a long text: the parts before are paid, so a refusal is waited out here."""
 CLOCKS_MAY_DIFFER = timedelta(seconds=30)
+EARLIER_ATTEMPTS = timedelta(hours=24)
+"""How far back an attempt looks for what those before it have paid for."""
 HISTORY_PAGE_SIZE = 100
 HISTORY_PAGES_MOST = 20
 """So far back a lost speech is looked for; a busy account makes as many within minutes."""
@@ -118,7 +120,7 @@ class ElevenLabs:
         texts = split_text(order.text, await self._max_characters(order.model_id, len(order.text)))
         for text in texts:
             try:
-                part = await self._speak_part(
+                part = await self._made_before(order, text) or await self._speak_part(
                     order, text, request_ids[-CHAINED_REQUESTS:], patient=order.patient or bool(parts)
                 )
             except VendorError as failed:
@@ -133,6 +135,16 @@ class ElevenLabs:
             if part.request_id:
                 request_ids.append(part.request_id)
         return Speech(parts, usage, request_ids[-1] if request_ids else None, learned, texts)
+
+    async def _made_before(self, order: SpeechOrder, text: str) -> Speech | None:
+        """What an earlier attempt of this order paid for, if it is there and good: nobody pays for it again."""
+        if order.is_usable is None:
+            return None
+        try:
+            found = await self._find_part(order, text, datetime.now(UTC) - EARLIER_ATTEMPTS)
+        except VendorError:
+            return None  # this only saves money: the paid call will meet the same trouble and report it better
+        return found if found is not None and await order.is_usable(found.parts[0], text) else None
 
     async def _speak_part(self, order: SpeechOrder, text: str, chained: list[str], *, patient: bool) -> Speech:
         pauses = list(PART_RETRY_PAUSES_SECONDS) if patient else []

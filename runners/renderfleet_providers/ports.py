@@ -110,6 +110,8 @@ class SpeechOrder:
     seed: int | None = None
     patient: bool = False
     """Wait out refusals for a while: something that belongs to this order has been paid already."""
+    is_usable: Callable[[bytes, str], Awaitable[bool]] | None = None
+    """Given when an earlier attempt may have paid: whether a recording that the vendor still has of a text will do."""
 
 
 @dataclass(frozen=True, slots=True)

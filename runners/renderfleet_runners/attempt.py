@@ -82,6 +82,11 @@ class Attempt:
     partial: dict[str, Any] = field(default_factory=dict)
     """Fields of the result that are worth handing back even when the stage breaks: usage, script, vendor ids."""
 
+    @property
+    def is_another(self) -> bool:
+        """Whether others went before it, so that something of its order may be paid already."""
+        return self.task.attempt > 1 or self.task.run > 0
+
     def slot(self, name: str) -> OutputSlot | None:
         """Where an output of this name may go."""
         return next((slot for slot in self.task.outputs if slot.name == name), None)

@@ -99,7 +99,15 @@ class VoiceStage(PaidStage[Spoken]):
             speed=params.speed,
             seed=params.seed if params.seed is not None else _seed_of(self.attempt.task.uid),
             patient=self._writer is not None,
+            is_usable=self._is_usable if self.attempt.is_another else None,
         )
+
+    async def _is_usable(self, content: bytes, text: str) -> bool:
+        try:
+            await self._hear(await self._file("made-before", content), text)
+        except NotMedia:
+            return False
+        return True
 
     async def find(self, claim: ClaimRecord | None, accepted: AcceptedRecord | None) -> Spoken | None:
         """The speech from the vendor's history, if the words are known."""
@@ -143,16 +151,16 @@ class VoiceStage(PaidStage[Spoken]):
         return StageResult(outcome="done", charged=attempt.charged, outputs=[output], **attempt.partial)
 
     async def _files(self, speech: Speech) -> list[Path]:
-        files = []
-        for number, content in enumerate(speech.parts, start=1):
-            file = self.attempt.work / f"part-{number}.mp3"
-            await asyncio.to_thread(file.write_bytes, content)
-            if kind_of(file) is not Kind.MP3:
-                raise NotMedia("wrong_format", "it is no mp3")
-            if await asyncio.to_thread(mp3.is_cut_off, file):
-                raise NotMedia("cut_off", "it ends in the middle of a frame")
-            files.append(file)
-        return files
+        return [await self._file(f"part-{number}", content) for number, content in enumerate(speech.parts, start=1)]
+
+    async def _file(self, name: str, content: bytes) -> Path:
+        file = self.attempt.work / f"{name}.mp3"
+        await asyncio.to_thread(file.write_bytes, content)
+        if kind_of(file) is not Kind.MP3:
+            raise NotMedia("wrong_format", "it is no mp3")
+        if await asyncio.to_thread(mp3.is_cut_off, file):
+            raise NotMedia("cut_off", "it ends in the middle of a frame")
+        return file
 
     async def _joined(self, parts: list[Path]) -> Path:
         joined = self.attempt.work / "speech.mp3"

@@ -136,6 +136,55 @@ async def test_killed_between_script_and_speech(bench: Bench) -> None:
     assert second.result.script == accepted["script"], "what was paid for is handed on"
 
 
+def next_attempt(bench: Bench, task: Task) -> Task:
+    """The same order with a record of its own, as the operator makes it after a failure."""
+    return task.model_copy(update={"attempt": task.attempt + 1, "record": bench.voice().record})
+
+
+THREE_PARTS = "The first sentence stands here. The second one follows it. A third one ends it all."
+
+
+def test_parts_that_were_paid_for_are_not_paid_for_again(bench: Bench) -> None:
+    """The account ran dry in the middle; the vendor still has what was spoken by then."""
+    access = bench.provider(Vendor.ELEVENLABS, options={"maxCharacters": "40"})
+    task = bench.voice(text=THREE_PARTS, provider=access)
+    bench.standin.fault("elevenlabs", "text-to-speech", "401_quota_exceeded", skip=2)
+    broken = bench.run(task)
+    assert broken.result is not None
+    assert (broken.result.category, broken.result.charged) == (ErrorCategory.MONEY, Charged.YES)
+
+    done = bench.run(next_attempt(bench, task))
+
+    assert done.exit_code is ExitCode.DONE, done.logs
+    assert done.result is not None
+    billed = bench.standin.billed("elevenlabs")
+    assert len(billed) == 3
+    assert done.result.usage == {"characters": sum(bill["units"] for bill in billed)}
+
+
+def test_a_speech_that_turned_up_late_is_not_ordered_again(bench: Bench) -> None:
+    task = bench.voice()
+    bench.standin.fault("elevenlabs", "text-to-speech", "reset_after_bill")
+    bench.standin.fault("elevenlabs", "history", "503_maintenance", times=3)
+    unknown = bench.run(task)
+    assert unknown.result is not None
+    assert unknown.result.category is ErrorCategory.UNKNOWN_OUTCOME
+
+    done = bench.run(next_attempt(bench, task))
+
+    assert done.exit_code is ExitCode.DONE, done.logs
+    assert len(bench.standin.billed("elevenlabs")) == 1
+
+
+@pytest.mark.parametrize("fault", ["200_silent_audio", "200_short_audio", "200_empty_audio"])
+def test_a_speech_that_is_of_no_use_is_not_used_again(bench: Bench, fault: str) -> None:
+    task = bench.voice(text="Welcome to the harbour. Please mind the step and hold on to the rail on your left.")
+    bench.standin.fault("elevenlabs", "text-to-speech", fault)
+    codes = [bench.run(one).exit_code for one in (task, next_attempt(bench, task))]
+    assert codes == [ExitCode.BROKE, ExitCode.DONE]
+    assert len(bench.standin.billed("elevenlabs")) == 2
+
+
 @pytest.mark.parametrize("stage", STAGES)
 async def test_killed_before_the_claim(bench: Bench, make: Callable[[str], Task], stage: str) -> None:
     """Nothing is written and nothing billed, so a second process simply does it."""

@@ -16,8 +16,11 @@ from renderfleet_crds import kinds, meta
 from renderfleet_crds.phases import Phase
 from renderfleet_faults.backends import Standin
 from renderfleet_faults.world import World, phase_of
+from renderfleet_standin.openai_api.script import write_script
 
 VOICE = "21m00Tcm4TlvDq8ikWAM"
+SCRIPT_CHARACTERS = 258
+"""A length that the stand-in's scripts often have."""
 PATIENCE_SECONDS = 180.0
 """For one story, the new operator's start included; a story that takes longer is stuck."""
 
@@ -234,12 +237,22 @@ def voice_spec(trial: Trial, name: str = "voice") -> dict[str, Any]:
     return {"provider": trial.provider(ELEVENLABS), "text": f"Welcome, {name} {trial.subject}.", "voiceId": VOICE}
 
 
+def wish(subject: str) -> str:
+    """What a script is to be about.
+
+    No two trials have the same words, since a lost speech is found again by them; but all have as many, since they are
+    paid for by length and the cost is compared.
+    """
+    wishes = (f"a walk through {subject}, stop {number}" for number in range(100, 1000))
+    return next(one for one in wishes if len(write_script(one)) == SCRIPT_CHARACTERS)
+
+
 def prompt_spec(trial: Trial) -> dict[str, Any]:
-    """A voice whose words are written first. No two trials have the same words: a lost speech is found again by them."""
+    """A voice whose words are written first."""
     return {
         "provider": trial.provider(ELEVENLABS),
         "scriptProvider": trial.provider(OPENAI),
-        "prompt": f"a walk through {trial.subject}",
+        "prompt": wish(trial.subject),
         "voiceId": VOICE,
     }
 

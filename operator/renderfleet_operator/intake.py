@@ -11,11 +11,13 @@ from typing import Any, Final
 from renderfleet_client.cluster import Cluster
 from renderfleet_client.resources import JOBS, PODS, RESOURCE_QUOTAS, Resource
 from renderfleet_crds import meta
-from renderfleet_crds.kinds import RENDER_PROVIDER, RENDER_TENANT, RENDERS
+from renderfleet_crds.kinds import RENDER_PROVIDER, RENDER_TENANT, RENDERS, VIDEO_RENDER
 
 from .archive import Archive
 from .cache import Cache, Key
 from .clock import Clock
+from .decide.video import needs
+from .decide.view import Render
 from .fleet import Fleet
 from .metrics import Metrics
 from .queue import WorkQueue
@@ -170,6 +172,17 @@ class Intake:
             self.archive.offer(new)
         for waiting in self.dependents.get(key, ()):
             self.queue.put(waiting)
+        if key.kind == VIDEO_RENDER.kind and (new is None or Render(new).is_finished):
+            self._waits_no_more(key, new or old or {})
+
+    def _waits_no_more(self, key: Key, body: Body) -> None:
+        """A video needs nobody any more; redriven, it says anew whom."""
+        for kind, name in needs(Render(body)).values():
+            other = Key(kind, key.namespace, name)
+            if waiting := self.dependents.get(other):
+                waiting.discard(key)
+                if not waiting:
+                    del self.dependents[other]
 
     async def list_all(self, cluster: Cluster) -> None:
         """List everything; what a watch missed is mended, what is gone is forgotten. Raises ApiError."""

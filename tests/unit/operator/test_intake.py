@@ -1,0 +1,66 @@
+"""What a change of one render means for others."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from renderfleet_operator.cache import Key
+from renderfleet_operator.intake import Intake
+from renderfleet_operator.metrics import Metrics
+
+from .builders import body, ended, running
+from .test_archive import make as make_archive
+from .test_observe import make as make_observer
+
+FACE = Key("AvatarRender", "rf-acme", "face")
+TALK = Key("VideoRender", "rf-acme", "talk")
+
+
+def make() -> tuple[Intake, Any, list[Key]]:
+    """An intake, the observer that shares its books, and the keys that were put on the queue."""
+    observer, _, clock = make_observer()
+    archive, _, _ = make_archive()
+    put: list[Key] = []
+    queue: Any = SimpleNamespace(put=lambda key, **_: put.append(key), forget=lambda _: None)
+    cache = observer.cache
+    made = Intake(cache, observer.fleet, queue, archive, Metrics(), clock, observer.dependents)
+    cache.on_render = made.render_changed
+    return made, observer, put
+
+
+def talk(status: dict[str, Any] | None, version: int) -> dict[str, Any]:
+    made = body("VideoRender", status, name="talk", uid="t", version=version, spec={"avatarRef": {"name": "face"}})
+    del made["spec"]["avatarKey"]
+    return made
+
+
+async def test_who_waits_for_a_render_is_looked_at_when_it_moves() -> None:
+    intake, observer, put = make()
+    waiting = talk(None, 5)
+    intake.seen("VideoRender", waiting)
+    await observer.observe(TALK, waiting)
+    put.clear()
+
+    intake.seen("AvatarRender", body(name="face", uid="f", status=running(), version=6))
+
+    assert put == [FACE, TALK]
+
+
+@pytest.mark.parametrize("end", ["Succeeded", "Failed", None])
+async def test_who_is_at_its_end_waits_for_nobody(end: str | None) -> None:
+    """Else each video that ever was would be remembered, and looked at when its picture is deleted."""
+    intake, observer, put = make()
+    waiting = talk(None, 5)
+    intake.seen("VideoRender", waiting)
+    await observer.observe(TALK, waiting)
+    if end is None:
+        intake.deleted("VideoRender", waiting)
+    else:
+        intake.seen("VideoRender", talk(ended(end), 7))
+    put.clear()
+
+    intake.seen("AvatarRender", body(name="face", uid="f", status=running(), version=8))
+
+    assert put == [FACE]
+    assert intake.dependents == {}

@@ -182,12 +182,12 @@ class DID:
         }
         if order.callback_url and CALLBACK_URL.fullmatch(order.callback_url):
             body["webhook"] = order.callback_url
-        async with paid_call(NAME, self._timeout_seconds):
-            response = await self._http.post("talks", json=body)
-        answer = json_of(response)
-        if response.status_code not in (200, 201):
-            raise classify(response.status_code, answer, response.headers)
         try:
+            async with paid_call(NAME, self._timeout_seconds):
+                response = await self._http.post("talks", json=body)
+            answer = json_of(response)
+            if response.status_code not in (200, 201):
+                raise classify(response.status_code, answer, response.headers)
             return self._seen(answer)
         except BrokenAnswer as broken:
             # It says yes but not to what: the job exists, and only a look-up can find it.

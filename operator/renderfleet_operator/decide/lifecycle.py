@@ -341,7 +341,8 @@ def _start_or_ask(render: Render, seen: Observed, stage: Stage, fields: Mapping[
         providers=render.providers if needs_provider else (),
     )
     if seen.wait is None:
-        return [ask]
+        has_deadline = render.started_at is not None or render.spec.get("queueDeadlineSeconds") is not None
+        return [ask, LookAgain(_until_deadline(render, seen))] if has_deadline else [ask]
     return [ask, *_wait(render, seen, seen.wait)]
 
 

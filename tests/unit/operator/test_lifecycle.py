@@ -461,6 +461,11 @@ class TestEnding:
 
         assert look_again(decide(one, seen(wait=wait))) <= 30
 
+    def test_a_deadline_is_looked_at_in_time_by_one_of_thousands_that_are_told_nothing_yet(self) -> None:
+        one = render(spec={"queueDeadlineSeconds": 130})
+
+        assert look_again(decide(one, seen(wait=None))) <= 30
+
     def test_it_does_not_run_for_ever(self) -> None:
         one = render(status=running(), spec={"runDeadlineSeconds": 10})
         assert kinds(decide(one, seen(Runner.WORKING))) == ["StopJob"]

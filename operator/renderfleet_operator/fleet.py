@@ -74,6 +74,8 @@ class Spending:
     micros: int = 0
     through: str = ""
     """finishedAt of the latest render that is in it."""
+    begun_through: str = ""
+    """The same when this process took it over: renders are listed in another order than they ended in."""
 
 
 def footprint(body: Body) -> Footprint:
@@ -195,7 +197,7 @@ class Fleet:
             return
         month = after.finished_at[:7]
         spent = self._spending(after.namespace)
-        if month != spent.month or (not self.is_ready and after.finished_at <= spent.through):
+        if month != spent.month or (not self.is_ready and after.finished_at <= spent.begun_through):
             return
         known = before.actual_micros if before and before.finished_at else 0
         spent.micros += max(0, after.actual_micros - known)
@@ -212,7 +214,8 @@ class Fleet:
             status = (tenant or {}).get("status") or {}
             spent = Spending(month)
             if status.get("budgetMonth") == month:
-                spent = Spending(month, int(status.get("spentMicros") or 0), str(status.get("spentThrough") or ""))
+                through = str(status.get("spentThrough") or "")
+                spent = Spending(month, int(status.get("spentMicros") or 0), through, through)
             self.spending[namespace] = spent
         return spent
 

@@ -262,6 +262,24 @@ class TestRestart:
 
         assert again.spent("rf-acme").micros == 70
 
+    @pytest.mark.parametrize("names", [("early", "late"), ("late", "early")])
+    def test_money_is_counted_in_whatever_order_it_is_listed(self, names: tuple[str, str]) -> None:
+        told_through = rfc3339(NOW - 30)
+        ends = {"early": (rfc3339(NOW - 20), 70), "late": (rfc3339(NOW - 10), 50)}
+        told = {"budgetMonth": told_through[:7], "spentMicros": 5, "spentThrough": told_through}
+        again = Fleet(Cache(), Clock())
+        again.cache.on_render = again.render_changed
+        again.cache.put_tenant({**TENANT, "metadata": dict(TENANT["metadata"]), "status": told})
+
+        for name in names:
+            at, micros = ends[name]
+            status = ended(cost={"actualMicros": micros}, finishedAt=at)
+            again.cache.put_render(body(name=name, uid=name, status=status))
+        again.ready()
+
+        assert again.spent("rf-acme").micros == 5 + 70 + 50
+        assert again.spent("rf-acme").through == ends["late"][0]
+
 
 def test_a_budget_is_reserved_at_the_start_and_settled_at_the_end() -> None:
     fleet, _ = make(monthlyBudgetMicros=100, providers=[provider(limits={"inFlight": 9, "perMinute": 600, "burst": 9})])

@@ -319,7 +319,7 @@ def _way_on(render: Render, around: Surroundings) -> str:
     match render.reason:
         case Reason.MEDIA_READY:
             return ""
-        case Reason.INPUT_REFUSED | Reason.MODERATED | Reason.FOREIGN_KEY | Reason.DEPENDENCY_CYCLE:
+        case Reason.INPUT_REFUSED | Reason.MODERATED | Reason.FOREIGN_KEY:
             return "The same input would fail again: submit a changed one."
         case Reason.DEPENDENCY_FAILED:
             return f"Put right what it depends on first; after that, {again}"

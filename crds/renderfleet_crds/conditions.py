@@ -60,7 +60,6 @@ class Reason(StrEnum):
     INPUT_REFUSED = "InputRefused"
     MODERATED = "Moderated"
     DEPENDENCY_FAILED = "DependencyFailed"
-    DEPENDENCY_CYCLE = "DependencyCycle"
     FOREIGN_KEY = "ForeignKey"
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
     QUEUE_DEADLINE_EXCEEDED = "QueueDeadlineExceeded"

@@ -1,9 +1,10 @@
 """Attempts that fail, pods that vanish, outcomes that nobody knows."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
-from tests.support.node import Ended, PodRun, Program, broke, succeed
+from tests.support.node import Ended, PodRun, Program, broke, real_runner, succeed
 
 from renderfleet_client.errors import NotFound
 from renderfleet_client.resources import JOBS
@@ -14,6 +15,7 @@ from renderfleet_store.media import MediaStore
 
 from .conftest import Fleet, eventually
 
+VOICE = "21m00Tcm4TlvDq8ikWAM"
 QUICK = {"retryPolicy": {"maxAttempts": 2, "backoffSeconds": 1, "maxBackoffSeconds": 1}}
 
 
@@ -41,6 +43,20 @@ async def test_a_passing_fault_is_tried_again_and_told(fleet: Fleet) -> None:
         return "BackingOff" in await fleet.events(made["metadata"]["uid"])
 
     await eventually(is_told)
+
+
+async def test_a_script_is_paid_for_once_however_often_it_is_spoken(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.node.program = real_runner(fleet.cluster, tmp_path)
+    fleet.standin.fault("elevenlabs", "text-to-speech", "200_empty_audio", match={"voice_id": VOICE})
+    await fleet.start()
+    spec = {"text": None, "prompt": "a tour of the harbour", "scriptProvider": fleet.providers["openai"]}
+    await fleet.apply("VoiceJob", "tour", voiceId=VOICE, **spec, **QUICK)
+
+    one = await fleet.until("VoiceJob", "tour", "Succeeded", 60)
+
+    assert [attempt.get("category") for attempt in one["status"]["attempts"]] == ["outage", None]
+    assert [bill["vendor"] for bill in fleet.standin.billed()] == ["openai", "elevenlabs", "elevenlabs"]
+    assert one["status"]["script"]
 
 
 async def test_attempts_run_out_and_a_redrive_begins_anew(fleet: Fleet) -> None:

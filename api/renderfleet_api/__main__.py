@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from renderfleet_store.media import StorageSettings
 
 from .app import create_app
+from .http import BoundedHttp
 from .logs import log_json
 from .settings import ApiSettings
 
@@ -50,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             app,
             host=settings.api_host,
             port=settings.api_port,
+            http=BoundedHttp,
             log_config=None,
             access_log=False,
             server_header=False,

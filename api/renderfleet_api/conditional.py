@@ -13,7 +13,7 @@ import orjson
 from fastapi import Depends, Header, Request, Response
 from sqlalchemy import RowMapping
 
-from .parts import Use
+from .parts import parts_of
 
 UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "Unchanged since that ETag"}}
 """What a route that takes Known declares in OpenAPI."""
@@ -61,13 +61,14 @@ class Conditions:
 
 
 async def conditions(
+    request: Request,
     response: Response,
-    parts: Use,
     if_none_match: Annotated[
         str | None, Header(description="ETag of an earlier answer: 304 when it still holds")
     ] = None,
 ) -> Conditions:
     """The conditions of this request."""
+    parts = await parts_of(request)
     return Conditions(response, parts.settings.link_ttl_seconds, if_none_match)
 
 

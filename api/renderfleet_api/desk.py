@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from renderfleet_store import idempotency
-from renderfleet_store.engine import transaction
+from renderfleet_store.engine import single, transaction
 from renderfleet_store.mirror import RenderSeen, record
 
 from .together import Together
+
+_GATHER_SECONDS: Final = 0.01
+"""Those whose keys are reserved together go on to the API server together, which then writes their namespace's quota
+once for several of them and not for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class Desk:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._keys = Together(self._reserve)
+        self._keys = Together(self._reserve, gather_seconds=_GATHER_SECONDS)
         self._rows = Together(self._record)
 
     async def reserve_new(self, namespace: str, key: str, digest: bytes) -> bool:
@@ -36,7 +40,7 @@ class Desk:
         await self._rows.add(_Accepted(body, key))
 
     async def _reserve(self, asked: Sequence[idempotency.Asked]) -> list[bool]:
-        async with transaction(self._engine) as connection:
+        async with single(self._engine) as connection:
             return await idempotency.reserve_new(connection, asked)
 
     async def _record(self, accepted: Sequence[_Accepted]) -> list[None]:

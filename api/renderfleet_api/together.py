@@ -1,8 +1,8 @@
 """Let requests that come at the same time share one transaction.
 
 A transaction costs its round trips however much is in it, and writers of one namespace wait for each other anyway, since
-its events are numbered in order. So what came while the database was busy is written next, all at once; who comes alone
-is served at once, and nobody waits for others to come.
+its events are numbered in order. So what came while the database was busy is written next, all at once. Who comes alone
+is served at once, and unless told otherwise nobody waits for others to come.
 """
 
 import asyncio
@@ -22,9 +22,16 @@ _MOST: int = 100
 class Together(Generic[Given, Made]):
     """Collects what callers give while one function is at work, and calls it again with all of that."""
 
-    def __init__(self, work: Callable[[Sequence[Given]], Awaitable[Sequence[Made]]]) -> None:
-        """`work` gives one result for each thing it is given, in their order, or raises and has done nothing."""
+    def __init__(
+        self, work: Callable[[Sequence[Given]], Awaitable[Sequence[Made]]], *, gather_seconds: float = 0
+    ) -> None:
+        """`work` gives one result for each thing it is given, in their order, or raises and has done nothing.
+
+        With `gather_seconds`, a crowd waits for those who are about to come: so long passes between two batches when the
+        first was of several.
+        """
         self._work = work
+        self._gather_seconds = gather_seconds
         self._waiting: list[tuple[Given, asyncio.Future[Made]]] = []
         self._at_work: asyncio.Task[None] | None = None
 
@@ -51,6 +58,8 @@ class Together(Generic[Given, Made]):
                     # Who came meanwhile would wait as long again for the same answer.
                     _fail([*batch, *self._waiting], away)
                     self._waiting = []
+                if len(batch) > 1:
+                    await asyncio.sleep(self._gather_seconds)
         finally:
             self._at_work = None
             for _, waiting in [*batch, *self._waiting]:

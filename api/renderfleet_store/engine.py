@@ -64,10 +64,10 @@ async def transaction(
 
 
 @asynccontextmanager
-async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """For a single SELECT, which is a transaction by itself: no BEGIN and no COMMIT, so half the round trips.
+async def single(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """For one statement, which is a transaction by itself: no BEGIN and no COMMIT, so a third of the round trips.
 
-    What must be of one moment, or written, needs a `transaction`. Raises StoreUnavailable as that does.
+    Several that must be of one moment, or happen all or none, need a `transaction`. Raises StoreUnavailable as that does.
     """
     async with _served(TRANSACTION_SECONDS), engine.connect() as connection:
         yield await connection.execution_options(isolation_level="AUTOCOMMIT")

@@ -1,7 +1,7 @@
 """Write what the cluster says into PostgreSQL: every change if it is newer, every end exactly once.
 
 One transaction per batch. In it, in this order, which is also the order of locks, so that two writers cannot block each
-other: the rows by UID, the ends, the media, the namespaces' event locks, events, outbox, deliveries, wake-ups.
+other: the rows by UID, the ends, the media, the namespaces' event locks, events with their wake-ups, outbox, deliveries.
 """
 
 import uuid
@@ -134,10 +134,12 @@ _LOCK_EVENTS = text(
     " (SELECT DISTINCT hashtext(name) AS hash FROM unnest(CAST(:namespaces AS text[])) AS name ORDER BY hash) AS one"
 )
 _EVENTS = text(
-    "INSERT INTO job_events (namespace, uid, type, data)"
+    "WITH told AS (INSERT INTO job_events (namespace, uid, type, data)"
     " SELECT namespace, uid, type, data FROM jsonb_to_recordset(CAST(:rows AS jsonb))"
-    " AS r(namespace text, uid text, type text, data jsonb, place int) ORDER BY place"
+    " AS r(namespace text, uid text, type text, data jsonb, place int) ORDER BY place RETURNING namespace, uid)"
+    " SELECT pg_notify(:channel, one.namespace || '/' || one.uid) FROM (SELECT DISTINCT namespace, uid FROM told) AS one"
 )
+"""Whoever listens is woken once the transaction is committed."""
 _OUTBOX = text(
     "WITH fresh AS (INSERT INTO outbox (id, namespace, uid, type, data)"
     " SELECT id, namespace, uid, type, data FROM jsonb_to_recordset(CAST(:rows AS jsonb))"
@@ -147,7 +149,6 @@ _OUTBOX = text(
     " JOIN webhook_endpoints e ON e.namespace = fresh.namespace AND e.enabled"
     " AND (e.types = '{}' OR fresh.type = ANY(e.types))"
 )
-_WAKE = text("SELECT pg_notify(:channel, payload) FROM unnest(CAST(:payloads AS text[])) AS payload")
 _ARCHIVED = text(
     "SELECT j.uid FROM jobs j JOIN job_ends e ON e.uid = j.uid AND e.run = j.run"
     " WHERE j.uid = ANY(:uids) AND j.phase = ANY(:final)"
@@ -239,7 +240,7 @@ async def record(connection: AsyncConnection, batch: Sequence[RenderSeen]) -> se
         if row["uid"] in ended or written[row["uid"]].looks_new
     ]
     events += [_deletion(rows[uid]) for uid in gone]
-    await _number(connection, events)
+    await _tell(connection, events)
     news = [
         _news(row)
         for row in changed
@@ -247,7 +248,6 @@ async def record(connection: AsyncConnection, batch: Sequence[RenderSeen]) -> se
     ]
     if news:
         await connection.execute(_OUTBOX, {"rows": to_json(news)})
-    await _wake(connection, events)
     return set(rows)
 
 
@@ -257,23 +257,11 @@ def _deletion(row: Document) -> Document:
 
 
 async def _tell(connection: AsyncConnection, events: Sequence[Document]) -> None:
-    await _number(connection, events)
-    await _wake(connection, events)
-
-
-async def _number(connection: AsyncConnection, events: Sequence[Document]) -> None:
-    """Write events in their order, after whatever their namespaces have told before."""
+    """Write events in their order, after whatever their namespaces have told before, and wake who listens for them."""
     if events:
         await connection.execute(_LOCK_EVENTS, {"namespaces": list({one["namespace"] for one in events})})
         placed = [{**one, "place": place} for place, one in enumerate(events)]
-        await connection.execute(_EVENTS, {"rows": to_json(placed)})
-
-
-async def _wake(connection: AsyncConnection, events: Sequence[Document]) -> None:
-    """Wake whoever listens, once the transaction is committed."""
-    if events:
-        payloads = sorted({f"{one['namespace']}/{one['uid']}" for one in events})
-        await connection.execute(_WAKE, {"channel": CHANNEL, "payloads": payloads})
+        await connection.execute(_EVENTS, {"rows": to_json(placed), "channel": CHANNEL})
 
 
 async def _write_ends(connection: AsyncConnection, final: list[Document]) -> set[str]:

@@ -43,6 +43,7 @@ def main() -> int:
         create_app(settings),
         host=settings.api_host,
         port=settings.api_port,
+        http="httptools",
         log_config=None,
         access_log=False,
         server_header=False,

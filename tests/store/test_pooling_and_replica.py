@@ -11,7 +11,7 @@ from tests.support.renders import ended, render, seen
 
 from renderfleet_cluster import debian
 from renderfleet_store import avatars, idempotency, jobs
-from renderfleet_store.engine import StoreUnavailable, make_engine, reading, transaction
+from renderfleet_store.engine import StoreUnavailable, make_engine, single, transaction
 from renderfleet_store.jobs import JobFilter
 from renderfleet_store.mirror import Mirror
 from renderfleet_store.wakeups import listen
@@ -49,7 +49,7 @@ async def test_everything_works_when_few_server_connections_serve_many_clients(p
                     "bytes": 1,
                 }
                 await avatars.save(connection, values, preferred=True)
-            async with reading(engine) as connection:
+            async with single(engine) as connection:
                 assert await jobs.get(connection, f"rf-{number}", body["metadata"]["uid"])
 
     async with asyncio.timeout(60):
@@ -60,7 +60,7 @@ async def test_everything_works_when_few_server_connections_serve_many_clients(p
 
 async def test_a_connection_that_was_read_from_keeps_its_next_transaction_whole(pooled: str) -> None:
     engine = make_engine(pooled, pooled=True, size=1)
-    async with reading(engine) as connection:
+    async with single(engine) as connection:
         assert await jobs.get(connection, "n", "nothing") is None
 
     with pytest.raises(RuntimeError):

@@ -6,20 +6,20 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Header, Query, Response
+from fastapi import Depends, Header, Query, Request, Response
 from sqlalchemy import RowMapping
 
 from renderfleet_api.auth import Reader, TenantCaller
 from renderfleet_api.estimates import estimate
 from renderfleet_api.links import OF_JOB, leads_to
-from renderfleet_api.parts import Parts, Use
+from renderfleet_api.parts import Parts, parts_of
 from renderfleet_api.problems import LimitReached, NotFound, Refused, responses
 from renderfleet_api.schemas import JobId
 from renderfleet_api.submit import Accepted, Submitter, is_over
 from renderfleet_api.views import Estimate, Job, Presenter, Row
 from renderfleet_api.wishes import RenderRequest, wish_for
 from renderfleet_store import jobs
-from renderfleet_store.engine import reading, transaction
+from renderfleet_store.engine import single, transaction
 
 Limit = Annotated[int, Query(ge=1, le=200, description="How many items at most")]
 Cursor = Annotated[str | None, Query(max_length=500, description="nextCursor of the part before")]
@@ -63,17 +63,18 @@ async def how_asked(
 How = Annotated[Ask, Depends(how_asked)]
 
 
-async def presenter(parts: Use) -> Presenter:
+async def presenter(request: Request) -> Presenter:
     """Makes views with links."""
+    parts = await parts_of(request)
     return Presenter(parts.media, public_url=parts.settings.public_url, ttl_seconds=parts.settings.link_ttl_seconds)
 
 
 Show = Annotated[Presenter, Depends(presenter)]
 
 
-async def job_row(job_id: JobId, caller: Reader, parts: Use) -> RowMapping:
+async def job_row(job_id: JobId, caller: Reader, request: Request) -> RowMapping:
     """The caller's job of that id. Raises NotFound, also for somebody else's."""
-    return await find_job(parts, caller, job_id)
+    return await find_job(await parts_of(request), caller, job_id)
 
 
 FoundJob = Annotated[RowMapping, Depends(job_row)]
@@ -81,7 +82,7 @@ FoundJob = Annotated[RowMapping, Depends(job_row)]
 
 async def find_job(parts: Parts, caller: TenantCaller, job_id: str) -> RowMapping:
     """The caller's job of that id. Raises NotFound, also for somebody else's."""
-    async with reading(parts.primary) as connection:
+    async with single(parts.primary) as connection:
         row = await jobs.get(connection, caller.namespace, job_id)
     if row is None:
         raise NotFound("There is no job of that id.", job_id=job_id)

@@ -1,8 +1,12 @@
 """Limits, as the one who meets them is told: how often, how much money, how many objects."""
 
+import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.api import Api, Tenant, api_process, make_tenant
@@ -30,6 +34,25 @@ async def test_each_key_is_told_how_often_it_may_call(api: Api, tenant: Tenant, 
     assert (none.json()["code"], none.json()["retryable"]) == ("rate_limited", True)
     assert 50 < int(none.headers["Retry-After"]) <= 100
     assert untouched.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(b"GET /healthz HTTP/1.1\r\nX-Much: " + b"x" * 200_000, id="one field without end"),
+        pytest.param(b"GET /healthz HTTP/1.1\r\n" + b"X-Many: x\r\n" * 20_000, id="fields without end"),
+        pytest.param(b"GET /" + b"x" * 200_000, id="an address without end"),
+    ],
+)
+async def test_a_head_without_end_is_not_kept(api: Api, head: bytes) -> None:
+    address = urlsplit(api.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    async with asyncio.timeout(20):
+        with suppress(ConnectionError):
+            writer.write(head)
+            await writer.drain()
+            assert not (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
 
 
 async def test_a_used_up_budget_refuses_what_more_money_would_be_spent_on(

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from renderfleet_api import pages, routes
+from renderfleet_api import auth, pages, routes
 
 
 def routes_of(package: Any) -> Iterator[APIRoute]:
@@ -37,3 +37,10 @@ def test_nothing_on_a_requests_way_needs_a_thread():
 
     assert plain == set()
     assert len(every) > 40
+
+
+def test_no_request_pays_its_keys_rate_twice():
+    doors = {auth.reader, auth.writer, auth.admin}
+
+    for route in routes_of(routes):
+        assert len(doors & set(calls_of(route.dependant))) <= 1, route.path

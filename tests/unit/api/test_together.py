@@ -61,6 +61,20 @@ async def test_who_comes_while_it_is_busy_is_served_together_next():
     assert desk.batches == [[1], [2, 3, 4]]
 
 
+async def test_a_crowd_waits_a_moment_for_those_who_are_about_to_come():
+    desk = Desk()
+    desk.gate.set()
+    together = Together(desk.work, gather_seconds=0.05)
+    await asyncio.gather(together.add(1), together.add(2))
+
+    third = asyncio.create_task(together.add(3))
+    await started()
+    fourth = asyncio.create_task(together.add(4))
+
+    assert await asyncio.gather(third, fourth) == [6, 8]
+    assert desk.batches == [[1, 2], [3, 4]]
+
+
 async def test_one_odd_thing_fails_alone():
     desk = Desk()
     desk.odd = {3: ValueError("odd")}

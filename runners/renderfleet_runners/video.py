@@ -18,7 +18,7 @@ from renderfleet_crds.contract import (
 )
 from renderfleet_providers.guarded import AddressRefused, FetchFailed, GuardedClient, StatusRefused, TooLarge
 from renderfleet_providers.pictures import MIN_SIDE_PX
-from renderfleet_providers.ports import TalkingVideoMaker, VendorJobSeen, VideoOrder, VideoSources
+from renderfleet_providers.ports import JobState, TalkingVideoMaker, VendorJobSeen, VideoOrder, VideoSources
 
 from .attempt import REPORT_RESERVE_SECONDS, Attempt, PaidStage, before, cannot, report
 from .errors import BadInput, BrokenMedia, LinkExpired, OwnFault, StageError, exit_code_of
@@ -77,6 +77,7 @@ class VideoStartStage(PaidStage[VendorJobSeen]):
         self._maker: TalkingVideoMaker = self._adapter
         self._order: VideoOrder | None = None
         self._sources: VideoSources | None = None
+        self._made_before: VendorJobSeen | None = None
 
     async def prepare(self) -> None:
         """Fetch and check picture and recording, and put them where the vendor can read them."""
@@ -98,12 +99,26 @@ class VideoStartStage(PaidStage[VendorJobSeen]):
             callback_url=params.callback_url,
         )
         await self._adapter.warm_up()
-        self._sources = await self._maker.place_sources(self._order)
+        self._made_before = await self._find_earlier()
+        if self._made_before is None:
+            self._sources = await self._maker.place_sources(self._order)
+
+    async def _find_earlier(self) -> VendorJobSeen | None:
+        """A job of an earlier attempt that turned up only after it was given up for lost; it is paid."""
+        run, _, _ = self._params.correlation.rpartition("-")
+        for earlier in range(1, self.attempt.task.attempt):
+            found = await self._maker.look_up(f"{run}-{earlier}")
+            if found is not None and found.state is not JobState.FAILED:
+                return found
+        return None
 
     async def call(self) -> VendorJobSeen:
         """Paid."""
-        assert self._order is not None and self._sources is not None
-        job = await self._maker.start(self._order, self._sources)
+        if self._made_before is not None:
+            job = self._made_before
+        else:
+            assert self._order is not None and self._sources is not None
+            job = await self._maker.start(self._order, self._sources)
         await self.answered(accepted_now(vendor_job_id=job.job_id))
         return job
 

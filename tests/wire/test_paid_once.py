@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.support.wire import Bench, Ended, wait_until
 
-from renderfleet_crds.contract import Charged, ErrorCategory, ExitCode, Task, Vendor
+from renderfleet_crds.contract import Charged, ErrorCategory, ExitCode, Task, Vendor, VideoStartParams
 
 Files = tuple[Path, Path]
 OPERATION = {
@@ -174,6 +174,38 @@ def test_a_speech_that_turned_up_late_is_not_ordered_again(bench: Bench) -> None
 
     assert done.exit_code is ExitCode.DONE, done.logs
     assert len(bench.standin.billed("elevenlabs")) == 1
+
+
+def test_a_talk_that_turned_up_late_is_not_ordered_again(bench: Bench, talk_files: Files) -> None:
+    task = bench.video_start(*talk_files)
+    bench.standin.fault("did", "talks.create", "reset_after_bill")
+    bench.standin.fault("did", "talks.list", "500_internal_server", times=2)
+    unknown = bench.run(task)
+    assert unknown.result is not None
+    assert unknown.result.category is ErrorCategory.UNKNOWN_OUTCOME
+    again = VideoStartParams(correlation=f"{task.uid}/0-2")
+
+    done = bench.run(next_attempt(bench, task).model_copy(update={"params": again}))
+
+    assert done.exit_code is ExitCode.DONE, done.logs
+    assert done.result is not None
+    [bill] = bench.standin.billed("did")
+    assert done.result.vendor_job_id == bill["resource"]
+
+
+def test_a_talk_that_failed_is_ordered_again(bench: Bench, talk_files: Files) -> None:
+    task = bench.video_start(*talk_files)
+    bench.standin.fault("did", "talks.create", "job_unknown_error")
+    first = bench.run(task)
+    wait_until(lambda: not bench.standin.billed("did"), "the credits' return")
+    again = VideoStartParams(correlation=f"{task.uid}/0-2")
+
+    second = bench.run(next_attempt(bench, task).model_copy(update={"params": again}))
+
+    assert first.result is not None
+    assert second.result is not None
+    assert second.exit_code is ExitCode.DONE, second.logs
+    assert second.result.vendor_job_id != first.result.vendor_job_id
 
 
 @pytest.mark.parametrize("fault", ["200_silent_audio", "200_short_audio", "200_empty_audio"])

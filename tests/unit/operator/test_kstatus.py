@@ -7,11 +7,14 @@ import pytest
 from renderfleet_crds.conditions import Reason
 from renderfleet_crds.phases import FINAL, Phase
 from renderfleet_crds.render import RenderStatus
+from renderfleet_operator.decide.actions import StartAttempt, WriteStatus
+from renderfleet_operator.decide.lifecycle import decide
+from renderfleet_operator.decide.observed import Runner, RunnerSeen, VendorLook, Wait
 from renderfleet_operator.decide.report import readiness, report
 from renderfleet_operator.decide.view import Render
 from renderfleet_operator.times import whole_seconds
 
-from .builders import NOW, body, render
+from .builders import NOW, body, broke, done, render, seen
 
 
 def kstatus(one: Render) -> str:
@@ -55,6 +58,59 @@ def test_every_phase_has_a_verdict(phase: Phase) -> None:
 
     assert kstatus(Render({**one.body, "status": status})) == EXPECTED[phase]
     RenderStatus.model_validate(status)
+
+
+class Walk:
+    """A render that is decided look by look."""
+
+    def __init__(self, kind: str = "AvatarRender", **spec: Any) -> None:
+        self.body = body(kind, spec={"retryPolicy": {"maxAttempts": 2}, **spec})
+        self.phases: list[Phase] = []
+        self.now = NOW
+
+    def look(self, runner: RunnerSeen | Runner | None = None, **world: Any) -> "Walk":
+        """Decide once, an hour's tenth later, and judge what the status says then as kstatus does."""
+        self.now += 360
+        todo = decide(Render(self.body), seen(runner, **{"now": self.now, **world}))
+        [status] = [one.status for one in todo if isinstance(one, WriteStatus | StartAttempt)]
+        RenderStatus.model_validate(status)
+        self.body = {**self.body, "status": status}
+        one = Render(self.body)
+        assert one.phase is not None
+        assert kstatus(one) == EXPECTED[one.phase]
+        assert status["observedGeneration"] == one.generation
+        assert all(condition["reason"] in list(Reason) for condition in status["conditions"])
+        assert (conditions_of(status)["Finished"]["status"] == "True") is one.is_finished
+        self.phases.append(one.phase)
+        return self
+
+    def edit(self, **spec: Any) -> "Walk":
+        """As kubectl does: until it is taken up, kstatus waits."""
+        about = {**self.body["metadata"], "generation": self.body["metadata"]["generation"] + 1}
+        self.body = {**self.body, "metadata": about, "spec": {**self.body["spec"], **spec}}
+        assert kstatus(Render(self.body)) == "InProgress"
+        return self
+
+
+def test_every_phase_is_walked_through_and_judged_right() -> None:
+    waits, starts = {"wait": Wait(Reason.QUOTA_EXHAUSTED, "all pods are in use")}, {"admitted": True}
+    done_there = VendorLook("done", NOW, "done", result_url="https://vendor/video")
+    video = Walk("VideoRender").look(**waits).look(**starts).look(done(vendorJobId="tlk_1"))
+    video.look(look=done_there, admitted=True).look(done())
+    dead = Walk().look(**starts).look(broke("transient")).look(**starts).look(broke("outage"))
+    dead.edit(redrive=1).look().look(**starts)
+    held = Walk().look(**starts).look(Runner.UNKNOWN)
+    refused = Walk().look(**starts).look(broke("moderation"))
+    cancelled = Walk().look(**starts).edit(cancel=True).look(Runner.LOST)
+    aborted = Walk().look(**waits).edit(cancel=True).look()
+
+    assert video.phases == ["Queued", "Running", "Waiting", "Finalizing", "Succeeded"]
+    assert dead.phases == ["Running", "Retrying", "Running", "DeadLettered", "Queued", "Running"]
+    assert held.phases == ["Running", "Held"]
+    assert refused.phases == ["Running", "Failed"]
+    assert cancelled.phases == ["Running", "Cancelled"]
+    assert aborted.phases == ["Queued", "Aborted"]
+    assert {phase for walk in (video, dead, held, refused, cancelled, aborted) for phase in walk.phases} == set(Phase)
 
 
 @pytest.mark.parametrize("phase", Phase)

@@ -72,10 +72,26 @@ class Spending:
 
     month: str
     micros: int = 0
-    through: str = ""
-    """finishedAt of the latest render that is in it."""
+    told_micros: int = 0
+    """As much of it as a later operator may take over."""
+    told_through: str = ""
+    """finishedAt of the latest render that is in that."""
     begun_through: str = ""
-    """The same when this process took it over: renders are listed in another order than they ended in."""
+    """The same when this process took over: renders are listed in another order than they ended in."""
+    untold: list[tuple[str, int]] = field(default_factory=list)
+    """(finishedAt, micros) of the rest."""
+
+    def add(self, finished_at: str, micros: int) -> None:
+        """A render has ended."""
+        self.micros += micros
+        self.untold.append((finished_at, micros))
+
+    def tell(self, until: str) -> bool:
+        """Have all that ended until then told; True when something is left."""
+        self.told_micros += sum(micros for at, micros in self.untold if at <= until)
+        self.told_through = max([self.told_through, *(at for at, _ in self.untold if at <= until)])
+        self.untold = [one for one in self.untold if one[0] > until]
+        return bool(self.untold)
 
 
 def footprint(body: Body) -> Footprint:
@@ -200,8 +216,7 @@ class Fleet:
         if month != spent.month or (not self.is_ready and after.finished_at <= spent.begun_through):
             return
         known = before.actual_micros if before and before.finished_at else 0
-        spent.micros += max(0, after.actual_micros - known)
-        spent.through = max(spent.through, after.finished_at)
+        spent.add(after.finished_at, max(0, after.actual_micros - known))
         if name := self.cache.tenant_of.get(after.namespace):
             self.tenant_moved(name)
 
@@ -214,8 +229,8 @@ class Fleet:
             status = (tenant or {}).get("status") or {}
             spent = Spending(month)
             if status.get("budgetMonth") == month:
-                through = str(status.get("spentThrough") or "")
-                spent = Spending(month, int(status.get("spentMicros") or 0), through, through)
+                micros, through = int(status.get("spentMicros") or 0), str(status.get("spentThrough") or "")
+                spent = Spending(month, micros, micros, through, through)
             self.spending[namespace] = spent
         return spent
 

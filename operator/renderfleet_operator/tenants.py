@@ -32,6 +32,7 @@ from .decide.report import readiness
 from .errors import NotYet
 from .execute import QUOTA_NOT_READY_PAUSE_SECONDS, merge_patch
 from .fleet import Fleet
+from .times import rfc3339
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,9 @@ TENANTS = Resource.of(RENDER_TENANT)
 STATUS_EVERY_SECONDS = 5.0
 AGAIN_SECONDS = 600.0
 NUDGE_SECONDS = 8.0
+UNSURE_SECONDS = 3.0
+"""Ends are stored in another order than they happened in. One that is stored after a later one was told would be counted
+by no later operator, so the latest are not told yet."""
 
 
 @dataclass(slots=True)
@@ -170,11 +174,13 @@ class Tenants:
         if tenant is None or not (tenant.get("status") or {}).get("phase"):
             return
         spent = self.fleet.spent(children.namespace_of(tenant))
-        if not spent.micros:
+        if spent.tell(rfc3339(self.clock.now() - UNSURE_SECONDS)):
+            self.fleet.tenant_moved(name)
+        if not spent.told_micros:
             return
-        status = {**(tenant.get("status") or {}), "spentMicros": spent.micros, "budgetMonth": spent.month}
-        if spent.through:
-            status["spentThrough"] = spent.through
+        status = {**(tenant.get("status") or {}), "spentMicros": spent.told_micros, "budgetMonth": spent.month}
+        if spent.told_through:
+            status["spentThrough"] = spent.told_through
         await self._write(tenant, status)
 
     async def _write(self, tenant: Body, status: Body) -> None:

@@ -278,7 +278,28 @@ class TestRestart:
         again.ready()
 
         assert again.spent("rf-acme").micros == 5 + 70 + 50
-        assert again.spent("rf-acme").through == ends["late"][0]
+        assert not again.spent("rf-acme").tell(rfc3339(NOW))
+        assert again.spent("rf-acme").told_through == ends["late"][0]
+
+    def test_money_of_an_end_that_is_stored_after_a_later_one_is_counted(self) -> None:
+        """Its write was on its way when the operator that had told of the later one died."""
+        fleet, clock = make(
+            body(name="late", uid="late", status=ended(cost={"actualMicros": 50}, finishedAt=rfc3339(NOW)))
+        )
+        spent = fleet.spent("rf-acme")
+        assert spent.micros == 50
+        assert spent.tell(rfc3339(NOW - 3)), "there is more to tell later"
+        told = {"budgetMonth": spent.month, "spentMicros": spent.told_micros, "spentThrough": spent.told_through}
+
+        again = Fleet(Cache(), clock)
+        again.cache.on_render = again.render_changed
+        again.cache.put_tenant({**TENANT, "metadata": dict(TENANT["metadata"]), "status": told})
+        for name, at, micros in (("late", NOW, 50), ("early", NOW - 1, 70)):
+            status = ended(cost={"actualMicros": micros}, finishedAt=rfc3339(at))
+            again.cache.put_render(body(name=name, uid=name, status=status))
+        again.ready()
+
+        assert again.spent("rf-acme").micros == 120
 
 
 def test_a_budget_is_reserved_at_the_start_and_settled_at_the_end() -> None:

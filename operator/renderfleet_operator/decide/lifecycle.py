@@ -254,6 +254,7 @@ def _end_unfinished(render: Render, seen: Observed, ending: _Ending, vendor_job_
     if vendor_job_id:
         first.append(DiscardVendorJob(vendor_job_id))
         message += "; the vendor was told, but may finish and charge its job all the same"
+        cost = _bill(render, seen) if cost is None else cost
     return [
         *first,
         WriteStatus(
@@ -272,6 +273,17 @@ def _end_unfinished(render: Render, seen: Observed, ending: _Ending, vendor_job_
             Note(ending.reason.value, message, warning=ending.phase is Phase.FAILED),
         ),
     ]
+
+
+def _bill(render: Render, seen: Observed) -> int:
+    """What a vendor will charge for a job that nobody waits for any more, in micro-units: as estimated, until it says so."""
+    look = seen.look
+    if look is not None and look.state == "failed":
+        return 0
+    if look is not None and look.cost_micros is not None:
+        return look.cost_micros
+    cost = render.status.get("cost") or {}
+    return max(0, int(cost.get("estimatedMicros") or 0) - int(cost.get("actualMicros") or 0))
 
 
 def _fail(render: Render, seen: Observed, hopeless: Hopeless) -> list[Action]:

@@ -257,6 +257,24 @@ def test_a_failure_is_worth_as_many_attempts_as_its_vendors_table_says(
     assert status["phase"] == phase
 
 
+@pytest.mark.parametrize(
+    ("codes", "phase"),
+    [
+        pytest.param(["timed_out"], "Retrying", id="sent once more, as the provider allows"),
+        pytest.param(["http_504", "timed_out"], "DeadLettered", id="and no third time, however it got lost"),
+    ],
+)
+def test_what_may_have_been_charged_twice_is_not_sent_a_third_time(codes: list[str], phase: str) -> None:
+    *before, last = codes
+    earlier = [attempt(at, category="unknown_outcome", code=code) for at, code in enumerate(before, start=1)]
+    one = render(
+        status=running("AvatarRender", *earlier, attempt(len(codes))), spec={"retryPolicy": {"maxAttempts": 9}}
+    )
+    world = seen(broke("unknown_outcome", code=last), provider={"onUnknownOutcome": "retry"})
+
+    assert status_of(decide(one, world))["phase"] == phase
+
+
 def test_a_talk_that_failed_twice_as_its_vendor_never_mends_is_given_up() -> None:
     earlier = attempt(1, kind="VideoRender", category="outage", code="RenderError")
     latest = attempt(2, kind="VideoRender", endedAt=rfc3339(NOW - 25), charged="true")
@@ -436,6 +454,23 @@ class TestEnding:
 
         assert act.DiscardVendorJob("tlk_1") in todo
         assert status_of(todo)["phase"] == "Cancelled"
+
+    @pytest.mark.parametrize(
+        ("look", "micros"),
+        [
+            pytest.param(None, 900, id="nobody has looked yet: as estimated"),
+            pytest.param(VendorLook("working", NOW), 900, id="it is at work and will be charged: as estimated"),
+            pytest.param(VendorLook("done", NOW, cost_micros=600), 600, id="it is done: as billed"),
+            pytest.param(VendorLook("failed", NOW), 0, id="it failed: nothing"),
+        ],
+    )
+    def test_what_a_vendor_may_charge_for_an_unwanted_job_is_spent(self, look: VendorLook | None, micros: int) -> None:
+        """D-ID ends no talk that it works on."""
+        status = waiting(cost={"estimatedMicros": 900, "currency": "USD"})
+
+        written = status_of(decide(render("VideoRender", status, spec={"cancel": True}), seen(look=look)))
+
+        assert written["cost"]["actualMicros"] == micros
 
     def test_a_start_that_was_accepted_meanwhile_is_discarded_and_charged(self) -> None:
         one = render("VideoRender", running("VideoRender"), spec={"cancel": True})

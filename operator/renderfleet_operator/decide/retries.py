@@ -11,7 +11,7 @@ credential       back into the queue; the provider is held until a person acts  
 money            as credential                                                    no
 disrupted        again at once; after the second time in a row with a pause;      no
                  back into the queue when the quota had no room for its pod
-unknown_outcome  provider.onUnknownOutcome: hold -> Held; fail -> Failed; retry -> as transient
+unknown_outcome  provider.onUnknownOutcome: hold -> Held; fail -> Failed; retry -> as transient, once
 
 A failure that its vendor's table says is worth only n more attempts (`retryLimit`) is given up when it comes an n+1st time
 in a row, however many attempts the render's own policy would still allow.
@@ -20,8 +20,8 @@ Retry-After is a lower limit of it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, assert_never
+from dataclasses import dataclass, replace
+from typing import Any, Literal, assert_never
 
 from renderfleet_crds.conditions import Reason
 from renderfleet_crds.contract import Charged, ErrorCategory, Stage
@@ -30,6 +30,8 @@ from renderfleet_crds.phases import Phase
 from .actions import News
 from .view import COUNTED, Body, Render
 
+RESENDS_OF_UNKNOWN = 1
+"""However a call got lost: each resend may be charged once more."""
 NO_POD = "NoPod"
 """Code of an attempt whose Job was taken back because the quota had no room for its pod."""
 
@@ -109,7 +111,7 @@ def verdict(
                 return _again(render, stage, failure, chance)
             match (provider or {}).get("onUnknownOutcome", "hold"):
                 case "retry":
-                    return _again(render, stage, failure, chance)
+                    return _again(render, stage, replace(failure, retry_limit=RESENDS_OF_UNKNOWN), chance, "category")
                 case "fail":
                     return Verdict(Phase.FAILED, Reason.OUTCOME_UNKNOWN, said)
                 case _:
@@ -154,13 +156,17 @@ def close_attempt(render: Render, ended_at: str, failure: Failure | None, charge
     return [*attempts[:-1], closed]
 
 
-def _again(render: Render, stage: Stage, failure: Failure, chance: float) -> Verdict:
+def _again(
+    render: Render, stage: Stage, failure: Failure, chance: float, alike: Literal["code", "category"] = "code"
+) -> Verdict:
+    """`alike` says which failures before this one count against its limit."""
     used = render.counted_failures(stage) + 1
     allowed = int((render.spec.get("retryPolicy") or {}).get("maxAttempts", 3))
     said = f"{failure.code}: {failure.message}"
     if used >= allowed:
         return Verdict(Phase.DEAD_LETTERED, Reason.ATTEMPTS_EXHAUSTED, f"attempt {used} of {allowed} failed; {said}")
-    if failure.retry_limit is not None and _in_a_row(render, stage, "code", failure.code[:128]) > failure.retry_limit:
+    mark = failure.code[:128] if alike == "code" else failure.category
+    if failure.retry_limit is not None and _in_a_row(render, stage, alike, mark) > failure.retry_limit:
         message = f"attempt {used} of {allowed} failed in a way that another would not mend; {said}"
         return Verdict(Phase.DEAD_LETTERED, Reason.ATTEMPTS_EXHAUSTED, message)
     pause = max(_bound(render, used) * chance, failure.retry_after_seconds or 0.0)

@@ -6,6 +6,7 @@ neither frees a slot that is taken nor lets a crowd through to a vendor that is 
 
 limits.inFlight     and less while the vendor's headers say less
 limits.perMinute    and less while the vendor's headers say less; each refusal (429) halves it, a tenth a minute brings it back
+Retry-After         nothing is started for so long, whether the vendor is asked too often or is itself overloaded
 """
 
 from collections import OrderedDict
@@ -158,10 +159,10 @@ class Account:
                 self.circuit = breaker.failed(
                     self.circuit, settings, now, news.token, chance=chance, is_counted=is_counted
                 )
+                self._pause(news.retry_after_seconds or 0.0, now)
                 self._error(news.message, now)
             case News.THROTTLED:
-                pause = min(news.retry_after_seconds or DEFAULT_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
-                self.paused_until = max(self.paused_until, now + pause)
+                self._pause(news.retry_after_seconds or DEFAULT_PAUSE_SECONDS, now)
                 if now - self.slowed_at > 1:  # a burst of refusals is one lesson
                     self.slowed_per_minute = max(1.0, self.per_minute(now) / 2)
                     self.slowed_at = now
@@ -197,6 +198,11 @@ class Account:
         for name, field_name in LEARNED.items():
             if most := (learned or {}).get(name):
                 setattr(self, field_name, int(most))
+
+    def _pause(self, seconds: float, now: float) -> None:
+        """Start nothing for as long as the vendor asks."""
+        if seconds:
+            self.paused_until = max(self.paused_until, now + min(seconds, LONGEST_PAUSE_SECONDS))
 
     def _error(self, message: str, now: float) -> None:
         self.last_error, self.last_error_at = message[:512], now

@@ -4,11 +4,14 @@ from typing import Any
 
 import pytest
 
+from renderfleet_operator.accounts import account_of
 from renderfleet_operator.decide.actions import News, TellProvider
 from renderfleet_operator.providers import FIRST_PROBE_SECONDS
 from renderfleet_providers.errors import KeyRefused, OutOfCredit, VendorDown
 from renderfleet_providers.ports import Health
 
+from .builders import NOW
+from .test_fleet import provider
 from .test_providers import Line, Office
 
 
@@ -79,3 +82,13 @@ async def test_what_is_held_by_hand_is_not_asked_and_not_let_go() -> None:
 
     assert (status["held"], status["heldReason"]) == (True, "spec.hold")
     assert office.line.asked == 0
+
+
+@pytest.mark.parametrize(("asked", "paused"), [(None, 0.0), (30.0, 30.0), (1e9, 3600.0)])
+def test_a_vendor_that_is_overloaded_is_left_alone_for_as_long_as_it_says(asked: float | None, paused: float) -> None:
+    account = account_of(provider("openai"), NOW)
+
+    account.tell(TellProvider("openai", "t1", News.BROKEN, "503", retry_after_seconds=asked), NOW, None)
+
+    assert account.snapshot(NOW).paused_for == paused
+    assert account.circuit.state == "Closed", "one failure opens nothing"

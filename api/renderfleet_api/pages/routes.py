@@ -1,10 +1,13 @@
 """The page's routes: whole pages, and the fragments that htmx puts into them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Form, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
+from fastapi.routing import APIRoute
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
@@ -14,7 +17,7 @@ from sqlalchemy import RowMapping
 from renderfleet_api.auth import TenantCaller
 from renderfleet_api.keys import Caller
 from renderfleet_api.parts import Parts, Use
-from renderfleet_api.problems import Problem
+from renderfleet_api.problems import NotFound, Problem, problem_of
 from renderfleet_api.routes import admin, events
 from renderfleet_api.routes.common import Show, find_job
 from renderfleet_api.routes.jobs import cancel_job, retry_job
@@ -25,12 +28,33 @@ from renderfleet_client.errors import ApiError
 from renderfleet_crds.kinds import BY_KIND
 from renderfleet_crds.phases import FINAL, Phase
 from renderfleet_store import jobs
-from renderfleet_store.engine import transaction
+from renderfleet_store.engine import StoreUnavailable, transaction
+from renderfleet_store.media import MediaUnavailable
 
 from . import words
 from .session import SIGN_IN, SignInNeeded, TenantVisitor, Visitor, begin, end, same_site, to_sign_in
 
-router = APIRouter(include_in_schema=False)
+
+class PageRoute(APIRoute):
+    """A route whose refusals are pages too: a person can do little with JSON."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The usual handler; it still raises SignInNeeded, which leads elsewhere."""
+        handle = super().get_route_handler()
+
+        async def handle_for_people(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError:
+                # Whoever types an address wants no lecture on its pattern.
+                return _refusal(request, NotFound("There is no such page."))
+            except (Problem, ApiError, StoreUnavailable, MediaUnavailable) as refused:
+                return _refusal(request, problem_of(refused))
+
+        return handle_for_people
+
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _HERE: Final = Path(__file__).parent
 _PAGE: Final = 30
 _HEADERS: Final = {
@@ -45,11 +69,19 @@ _HEADERS: Final = {
 _environment = Environment(
     loader=PackageLoader("renderfleet_api.pages"), autoescape=select_autoescape(default=True), trim_blocks=True
 )
-_environment.filters.update(tone=words.tone, money=words.money, length=words.length)
+_environment.filters.update(
+    tone=words.tone,
+    money=words.money,
+    length=words.length,
+    spell=words.spell,
+    clock=words.clock,
+    charged=words.charged,
+)
 _environment.globals.update(
     explanation=words.explanation,
     phases=[one.value for one in Phase],
     ends=[one.value for one in FINAL],
+    waits=[Phase.QUEUED.value, Phase.RETRYING.value],
     kinds=[kind for kind, about in BY_KIND.items() if about.stages],
 )
 templates = Jinja2Templates(env=_environment)
@@ -66,6 +98,16 @@ def install(app: FastAPI) -> None:
 
 def _page(request: Request, name: str, caller: Caller | TenantCaller | None, **given: Any) -> Response:
     return templates.TemplateResponse(request, name, {"caller": caller, **given}, headers=_HEADERS)
+
+
+def _refusal(request: Request, problem: Problem) -> Response:
+    """A page that says why; htmx puts none of it into the page that it has, so a line of text does."""
+    if _wants_fragment(request):
+        return PlainTextResponse(problem.detail, problem.status, headers=problem.headers)
+    page = _page(request, "error.html", None, problem=problem.told())
+    page.status_code = problem.status
+    page.headers.update(problem.headers)
+    return page
 
 
 @router.get("/")
@@ -225,9 +267,8 @@ def _wants_fragment(request: Request) -> bool:
 def _told(row: RowMapping) -> dict[str, Any]:
     """What the client asked for, without the switches that every render has."""
     usual = {"priority", "suspend", "cancel", "redrive", "retryPolicy", "runDeadlineSeconds", "queueDeadlineSeconds"}
-    words = {True: "yes", False: "no"}
     return {
-        name: words[value] if isinstance(value, bool) else value
+        name: words.in_words(value)
         for name, value in row["spec"].items()
         if name not in usual and value not in (None, "", [])
     }

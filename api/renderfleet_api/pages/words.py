@@ -1,5 +1,6 @@
 """What a reason means, in a sentence for the page. Pure."""
 
+from datetime import UTC, datetime
 from typing import Final
 
 from renderfleet_crds.conditions import Reason
@@ -37,6 +38,18 @@ TONES: Final[dict[Phase, str]] = {
 """How a phase is coloured; the word is always there too, as colour alone tells not everybody something."""
 
 
+_CHARGED: Final[dict[str, str]] = {
+    "true": "It was charged.",
+    "false": "Nothing was charged.",
+    "unknown": "Whether it was charged is not known.",
+}
+
+
+def charged(word: str) -> str:
+    """What `true`, `false` or `unknown` means to whoever pays."""
+    return _CHARGED[word]
+
+
 def explanation(reason: str | None, message: str | None) -> str | None:
     """Why a job stands where it stands."""
     said = [WAITS.get(reason or ""), message]
@@ -54,6 +67,31 @@ def money(micros: int | None, currency: str = "USD") -> str:
         return "—"
     amount = micros / 1_000_000
     return f"{amount:.2f} {currency}" if amount >= 0.01 or not micros else f"{amount:.6f} {currency}"
+
+
+def spell(seconds: float) -> str:
+    """`40 s`, `5 min`, `3 h`: a length of time, roughly."""
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{round(seconds / size)} {unit}"
+    return f"{round(seconds)} s"
+
+
+def clock(moment: str | datetime) -> str:
+    """`25 Nov, 18:11:00` in UTC, of a moment as the cluster writes it."""
+    when = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return when.astimezone(UTC).strftime("%d %b, %H:%M:%S")
+
+
+def in_words(value: object) -> str:
+    """A value of a spec for people: `yes`; `name guide, index 2`."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {in_words(one)}" for name, one in value.items())
+    if isinstance(value, list):
+        return ", ".join(in_words(one) for one in value)
+    return str(value)
 
 
 def length(seconds: float | None) -> str:

@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import io
+import uuid
 from collections.abc import AsyncIterator
 from importlib import resources as package_files
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -34,8 +36,11 @@ async def browser() -> AsyncIterator[Browser]:
         await running.close()
 
 
-async def signed_in(browser: Browser, api: Api, key: str, *, width: int = 1100) -> Page:
-    page = await (await browser.new_context(viewport={"width": width, "height": 800})).new_page()
+async def signed_in(browser: Browser, api: Api, key: str, *, width: int = 1100, dark: bool = False) -> Page:
+    context = await browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light"
+    )
+    page = await context.new_page()
     page.set_default_timeout(30_000)
     await page.goto(f"{api.url}/")
     await page.get_by_label("API key").fill(key)
@@ -52,6 +57,8 @@ async def shot(page: Page, name: str) -> None:
 async def test_jobs_are_live_filtered_and_explained(browser: Browser, api: Api, tenant: Tenant) -> None:
     page = await signed_in(browser, api, tenant.key)
     assert "No jobs yet" in await page.inner_text("#jobs")
+    assert "renderfleet submit voice" in await page.inner_text("#jobs"), "an empty page says how to begin"
+    await shot(page, "empty")
 
     job = await tenant.submit()
     row = page.locator(f"#job-{job['id']}")
@@ -94,6 +101,63 @@ async def test_nothing_is_missed_between_the_page_and_its_stream(browser: Browse
     await page.locator("#job").get_by_text("Running").wait_for()
 
 
+async def test_who_uses_the_keyboard_keeps_their_place(browser: Browser, api: Api, tenant: Tenant) -> None:
+    """What renews itself under a reader must not take the focus away."""
+    job = await tenant.submit()
+    page = await signed_in(browser, api, tenant.key)
+    await page.get_by_role("link", name=job["name"]).focus()
+
+    await tenant.report(job, "Running", stage="synthesize")
+    await page.locator(f"#job-{job['id']}").get_by_text("Running").wait_for()
+    assert await page.evaluate("document.activeElement.textContent") == job["name"]
+
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(f"**/ui/jobs/{job['id']}")
+    await page.keyboard.press("Tab")
+    assert await page.evaluate("document.activeElement.textContent") == "To the content"
+
+
+async def test_an_api_that_is_away_is_told_and_what_is_shown_stays(browser: Browser, api: Api, tenant: Tenant) -> None:
+    job = await tenant.submit()
+    page = await signed_in(browser, api, tenant.key)
+    notice = page.get_by_text("The server does not answer")
+    row = page.locator(f"#job-{job['id']}")
+
+    async def away(route: Route) -> None:
+        await route.fulfill(status=503, content_type="application/json", body='{"title": "away"}')
+
+    def renewals(url: str) -> bool:
+        return urlsplit(url).path == "/ui"
+
+    await page.route(renewals, away)
+    await tenant.report(job, "Running", stage="synthesize")
+    await notice.wait_for()
+    assert await row.get_by_text("Queued").is_visible(), "the answer of a broken server is not put into the page"
+    await shot(page, "away")
+    await page.unroute(renewals)
+
+    await row.get_by_text("Running").wait_for()
+    await notice.wait_for(state="detached")
+
+
+async def test_a_stream_that_is_refused_is_taken_up_again(browser: Browser, api: Api, tenant: Tenant) -> None:
+    """A browser gives up on a stream that was answered by a proxy's 503; the page does not."""
+    job = await tenant.submit()
+    page = await signed_in(browser, api, tenant.key)
+
+    async def away(route: Route) -> None:
+        await route.fulfill(status=503, body="no upstream")
+
+    await page.route("**/ui/events*", away)
+    await page.goto(f"{api.url}/ui/jobs/{job['id']}")
+    await page.get_by_text("The server does not answer").wait_for()
+    await tenant.report(job, "Running", stage="synthesize")
+    await page.unroute("**/ui/events*")
+
+    await page.locator("#job").get_by_text("Running").wait_for()
+    await page.get_by_text("The server does not answer").wait_for(state="detached")
+
+
 async def test_cancel_and_retry_by_keyboard(browser: Browser, api: Api, tenant: Tenant) -> None:
     job = await tenant.submit()
     page = await signed_in(browser, api, tenant.key)
@@ -131,16 +195,38 @@ async def test_results_are_shown_from_the_storage(
     await shot(page, "result")
 
 
+async def test_a_wrong_key_is_told_where_it_was_typed(browser: Browser, api: Api) -> None:
+    page = await (await browser.new_context(viewport={"width": 360, "height": 640})).new_page()
+    await page.goto(f"{api.url}/ui/fleet")
+    await page.wait_for_url("**/ui/sign-in")
+    assert await page.evaluate("document.activeElement.id") == "key", "ready to be typed into"
+
+    await page.keyboard.type("rf_wrong")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("alert").get_by_text("That key is not valid").wait_for()
+
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+    await shot(page, "phone-sign-in")
+
+
 async def test_it_fits_a_phone(browser: Browser, api: Api, tenant: Tenant) -> None:
-    job = await tenant.submit(name="a-rather-long-name-for-a-render-somebody-gave-it")
-    page = await signed_in(browser, api, tenant.key, width=360)
+    job = await tenant.submit(
+        name="a-rather-long-name-for-a-render-somebody-gave-it", text="Mind the step.\n" * 40 + "x" * 200
+    )
+    page = await signed_in(browser, api, tenant.key, width=360, dark=True)
     await page.locator(f"#job-{job['id']}").wait_for()
     assert await page.locator("td[data-label=Why]").is_hidden(), "a line without a word is no use on a phone"
     await shot(page, "phone")
+    await tenant.report(job, "Failed", reason="InputRefused", message="refused-" * 60)
+    await page.goto(f"{api.url}/ui/jobs/{job['id']}")
+    await page.get_by_text("Nothing was charged.").wait_for()
+    assert (await page.inner_text("#job")).count("refused-" * 60) == 1, "what went wrong is told once"
 
-    for path in ("/ui", f"/ui/jobs/{job['id']}", "/ui/fleet"):
+    places = {"/ui": "jobs", f"/ui/jobs/{job['id']}": "job", "/ui/fleet": "fleet", "/ui/jobs/nothing": "error"}
+    for path, name in places.items():
         await page.goto(api.url + path)
         assert await page.evaluate("document.documentElement.scrollWidth") <= 360, path
+        await shot(page, f"phone-{name}")
 
 
 async def test_an_administrator_holds_and_releases_a_provider(browser: Browser, api: Api, cluster: Cluster) -> None:
@@ -154,9 +240,15 @@ async def test_an_administrator_holds_and_releases_a_provider(browser: Browser, 
     page = await signed_in(browser, api, ADMIN_KEY)
     row = page.get_by_role("row").filter(has_text="page-did")
     await row.get_by_text("Open").wait_for()
+    told = {"lastError": "503 overloaded", "circuitUntil": "2099-01-01T12:30:00Z"}
+    await cluster.patch(providers, "page-did", {"status": told}, subresource="status")
+    await row.get_by_text("503 overloaded").wait_for()
+    assert "until 01 Jan, 12:30:00 UTC" in await row.inner_text()
 
-    await row.get_by_role("button", name="Hold").click()
+    await row.get_by_role("button", name="Hold").focus()
+    await page.keyboard.press("Enter")
     await row.get_by_text("Held").wait_for()
+    assert await page.evaluate("document.activeElement.textContent") == "Release", "the focus stays on the switch"
     assert (await cluster.get(providers, "page-did"))["spec"]["hold"] is True
     await shot(page, "fleet")
     await row.get_by_role("button", name="Release").click()
@@ -224,6 +316,35 @@ async def test_what_a_client_wrote_is_shown_as_text(api: Api, tenant: Tenant, ot
         or "default-src 'self'" in shown.headers["content-security-policy"]
     )
     assert hidden.status_code == 404
+
+
+async def test_refusals_are_pages_as_well(api: Api, tenant: Tenant) -> None:
+    client = await sign_in(api, tenant.key)
+    absent = f"/ui/jobs/{uuid.uuid4()}"
+
+    page = await client.get(absent)
+    unreadable = await client.get("/ui/jobs/not-an-id")
+    fragment = await client.get(absent, headers={"HX-Request": "true"})
+    forbidden = await client.post(f"{absent}/cancel", headers={"Sec-Fetch-Site": "cross-site"})
+    await client.aclose()
+
+    assert [one.status_code for one in (page, unreadable, fragment, forbidden)] == [404, 404, 404, 403]
+    for one in (page, unreadable, forbidden):
+        assert one.headers["content-type"].startswith("text/html")
+        assert "default-src 'self'" in one.headers["content-security-policy"]
+        assert 'href="/ui"' in one.text
+    assert "<h1>Not found</h1>" in page.text
+    assert fragment.headers["content-type"].startswith("text/plain")
+
+
+async def test_what_a_render_is_made_of_is_told_in_words(api: Api, tenant: Tenant) -> None:
+    job = await tenant.submit("VideoRender", avatarKey=None, avatarRef={"name": "guide", "index": 2})
+    client = await sign_in(api, tenant.key)
+
+    page = await client.get(f"/ui/jobs/{job['id']}")
+    await client.aclose()
+
+    assert "name guide, index 2" in page.text
 
 
 async def test_the_bare_address_leads_to_the_page(api: Api) -> None:

@@ -24,7 +24,8 @@ def main() -> None:
     except CliError as trouble:
         print(f"error: {trouble.what}", file=sys.stderr)
         if trouble.cure:
-            print(f"  fix: {trouble.cure}", file=sys.stderr)
+            # To be copied, so by the name that this program was called.
+            print(f"  fix: {trouble.cure.replace('`renderfleet ', f'`{program} ')}", file=sys.stderr)
         sys.exit(trouble.exit_code)
     except BrokenPipeError:
         # The reader of a pipe has gone, as `head` does; what else would be written has nobody to read it.

@@ -1,6 +1,7 @@
 """`submit`: by flags that come from the models, or by manifests."""
 
 import inspect
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -60,14 +61,14 @@ def command_for(word: str) -> Any:
     flags = flags_of(kind) + ([_SAVED_AVATAR] if kind is VIDEO_RENDER else [])
     single = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
     single.command(word, help=inspect.cleandoc(_TEACHES[word]), short_help=_SHORT[word])(
-        with_target(_command(kind, flags))
+        with_target(_command(word, kind, flags))
     )
     made = get_command(single)
     made.context_settings = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
     return made
 
 
-def _command(kind: ResourceKind, flags: list[Flag]) -> Any:
+def _command(word: str, kind: ResourceKind, flags: list[Flag]) -> Any:
     def submit(
         target: Target,
         *,
@@ -92,16 +93,13 @@ def _command(kind: ResourceKind, flags: list[Flag]) -> Any:
     ) -> None:
         spec = spec_from(flags, given)
         wishes = [Wish(kind=kind.kind, spec=spec, name=name, labels=labels_of(label or []))]
-        if dry_run:
-            estimate_all(target, wishes, form=output)
-            return
-        submit_all(
-            target,
-            wishes,
-            wait=wait,
-            timeout_seconds=timeout,
-            form=output,
-        )
+        try:
+            if dry_run:
+                estimate_all(target, wishes, form=output)
+            else:
+                submit_all(target, wishes, wait=wait, timeout_seconds=timeout, form=output)
+        except Misused as refused:
+            raise _in_flags(refused, word, flags) from refused
 
     signature = inspect.signature(submit)
     own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
@@ -110,6 +108,13 @@ def _command(kind: ResourceKind, flags: list[Flag]) -> Any:
         parameters=[first, *(one.as_parameter() for one in flags), *others]
     )
     return submit
+
+
+def _in_flags(refused: Misused, word: str, flags: Sequence[Flag]) -> Misused:
+    """The same refusal in the words that were typed: of `--voice-id`, and not of voiceId."""
+    options = {".".join(flag.path): flag.option for flag in flags}
+    said = re.sub(r"(^|; )([\w.]+): ", lambda found: f"{found[1]}{options.get(found[2], found[2])}: ", refused.what)
+    return Misused(said, refused.cure.replace("submit KIND", f"submit {word}"))
 
 
 def labels_of(words: Sequence[str]) -> dict[str, str]:

@@ -90,6 +90,15 @@ async def test_doctor_asks_the_api_for_all_that_it_stands_on(api: Api, tenant: T
     }
 
 
+async def test_a_refusal_speaks_of_flags(api: Api, tenant: Tenant) -> None:
+    ran = await renderfleet(api, tenant.key, "submit", "voice", "--text", "", "--voice-id", "x", "--speed", "9")
+
+    assert ran.code == 2
+    assert "error: --speed: " in ran.err or "; --speed: " in ran.err
+    assert "--text: " in ran.err
+    assert "fix: `renderfleet submit voice --help`" in ran.err
+
+
 async def test_pipes_get_text_and_screens_get_bars(api: Api, tenant: Tenant) -> None:
     job = await tenant.submit(name="greeting")
     long = "the voice does not exist in this account; ask its owner to share it with you, or choose another"

@@ -69,10 +69,10 @@ def test_the_example_manifest_once_and_once_more(run: CommandLine, world: World)
     ("words", "named"),
     [
         (("voice", "--voice-id", "v1"), "give exactly one of text and prompt"),
-        (("voice", "--text", "x"), "voiceId: Required value"),
-        (("avatar", "--prompt", "ab"), "prompt"),
+        (("voice", "--text", "x"), "--voice-id: Required value"),
+        (("avatar", "--prompt", "ab"), "--prompt: "),
         (("video", "--voice-ref", "v"), "give exactly one of avatarKey and avatarRef"),
-        (("avatar", "--prompt", "a sailor", "--count", "11"), "count"),
+        (("avatar", "--prompt", "a sailor", "--count", "11"), "--count: "),
         (("video", "--voice-ref", "v", "--avatar-id", "a1"), "--avatar-id names an avatar saved over REST"),
     ],
 )

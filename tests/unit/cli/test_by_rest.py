@@ -185,7 +185,7 @@ def test_what_the_api_refuses_is_wrong_usage(run: CommandLine, api: Api) -> None
     ran = run("submit", "voice", "--voice-id", "v1")
 
     assert ran.code == 2
-    assert "body: give exactly one of text and prompt" in ran.err
+    assert "error: give exactly one of text and prompt" in ran.err
 
 
 def test_a_choice_that_there_is_not_never_leaves_the_machine(run: CommandLine, api: Api) -> None:

@@ -168,13 +168,10 @@ class Fleet:
             freed = True
         if after and after.holds_place and not (before and before.holds_place):
             self._place_taken(after)
-        if (before.reserved_micros if before else 0) != (after.reserved_micros if after else 0):
-            space = (after or before).namespace  # type: ignore[union-attr]
-            self._reserved[space] = (
-                self._reserved.get(space, 0)
-                + (after.reserved_micros if after else 0)
-                - (before.reserved_micros if before else 0)
-            )
+        more = (after.reserved_micros if after else 0) - (before.reserved_micros if before else 0)
+        if more:
+            self._reserved[key.namespace] = self._reserved.get(key.namespace, 0) + more
+            freed = freed or more < 0
         if after and after.finished_at and (before is None or before.finished_at != after.finished_at):
             self._settle(after, before)
         if new is None and old is not None:

@@ -363,6 +363,22 @@ def test_a_budget_that_was_reserved_is_released_when_nothing_was_spent(end: str 
     assert fleet.spent("rf-acme").micros == 0
 
 
+@pytest.mark.parametrize("phase", ["Held", "Queued", "Retrying"])
+def test_a_reservation_that_is_given_back_by_what_did_not_run_lets_others_in(phase: str) -> None:
+    fleet, _ = make(monthlyBudgetMicros=100)
+    begun = running("AvatarRender", attempt(category="throttled"), cost={"estimatedMicros": 100}, phase=phase)
+    fleet.cache.put_render(body(name="r0", uid="u0", status=begun, version=6))
+    put(fleet, "r1", cost_micros=60)
+    assert fleet.run_pass()[0] == []
+    woken: list[bool] = []
+    fleet.wake = lambda: woken.append(True)
+
+    fleet.cache.put_render(body(name="r0", uid="u0", status=ended("Cancelled"), version=7))
+
+    assert woken
+    assert [key.name for key in fleet.run_pass()[0]] == ["r1"]
+
+
 def test_a_run_that_was_paid_for_is_not_paid_for_again_with_the_next_one() -> None:
     fleet, _ = make(monthlyBudgetMicros=1000)
     first = body(status=ended("DeadLettered", cost={"estimatedMicros": 60, "actualMicros": 70, "currency": "USD"}))

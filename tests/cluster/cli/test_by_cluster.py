@@ -1,6 +1,9 @@
 """Every command that goes by the cluster, from the words that are typed to what is in the API server afterwards."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -17,6 +20,7 @@ from renderfleet_cli.door import Target
 from renderfleet_cli.errors import Failed
 from renderfleet_cli.views import Named
 from renderfleet_client import Resource, resources
+from renderfleet_cluster import programs
 from renderfleet_cluster.places import REPOSITORY
 from renderfleet_crds import kinds, meta
 
@@ -153,6 +157,23 @@ def test_the_plugin_takes_the_flags_of_kubectl(run: CommandLine, world: World) -
     assert run("list", "--kubeconfig", str(world.kubeconfig), "-n", world.namespace, **plugin).code == 0
     assert run("list", "--context", "nowhere", **plugin).code == 2
     assert "kubectl renders doctor" in run("why", "greeting", "-n", world.namespace, **plugin).text
+
+
+def test_kubectl_itself_finds_the_plugin(world: World) -> None:
+    world.voice("greeting")
+    programs.ensure([programs.KUBECTL])
+    installed = Path(sys.executable).parent
+    command = [programs.KUBECTL.path("kubectl"), "renders", "list", "-n", world.namespace, "-o", "name"]
+
+    ran = subprocess.run(
+        command,
+        env={**os.environ, "PATH": f"{installed}:{os.environ['PATH']}", "KUBECONFIG": str(world.kubeconfig)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ran.returncode, ran.stdout) == (0, "voicejob.renderfleet.dev/greeting\n"), ran.stderr
 
 
 # watch

@@ -3,6 +3,7 @@
 The last tests of each vendor hold that no row of the stand-in is left out here.
 """
 
+import asyncio
 import base64
 import threading
 from collections.abc import AsyncIterator
@@ -451,6 +452,21 @@ async def test_a_speech_that_is_not_in_the_history_stays_unknown(
 async def test_the_vendors_own_limit_is_learned(elevenlabs: ElevenLabs, answered: Answered) -> None:
     spoken = await elevenlabs.speak(speech(), answered)
     assert spoken.learned["maxConcurrent"] >= 1
+
+
+async def test_a_refusal_for_want_of_a_place_tells_how_many_there_are(tmp_path: Path, answered: Answered) -> None:
+    with standin_process(tmp_path, elevenlabs_tier="free") as standin:
+        adapter = ElevenLabs(standin.provider(Vendor.ELEVENLABS).base_url, KEYS[Vendor.ELEVENLABS], {}, 30)
+        standin.hold("elevenlabs", "text-to-speech", "before_bill")
+        running = [asyncio.create_task(adapter.speak(speech(f"Number {number}."), answered)) for number in range(2)]
+        while await asyncio.to_thread(standin.waiting) < 2:
+            await asyncio.sleep(0.02)
+        with pytest.raises(Throttled) as refused:
+            await adapter.speak(speech("One too many."), answered)
+        standin.release()
+        spoken = await asyncio.gather(*running)
+        await adapter.aclose()
+    assert refused.value.learned == spoken[0].learned == {"maxConcurrent": 2}
 
 
 async def test_a_long_text_is_spoken_in_chained_parts(standin: Standin, answered: Answered) -> None:

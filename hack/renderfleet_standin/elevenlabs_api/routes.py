@@ -183,10 +183,10 @@ class ElevenLabsSide:
             self._remember(item)
             await call.after_bill()
             headers = {
+                **self._places_told(order.model.group),
+                "current-concurrent-requests": str(running),
                 "character-cost": str(order.cost),
                 "history-item-id": item_id,
-                "current-concurrent-requests": str(running),
-                "maximum-concurrent-requests": str(self._most_at_once(order.model.group)),
             }
             return call.finish(_speech_answer(call.operation, order, audio, seconds, headers))
 
@@ -284,6 +284,13 @@ class ElevenLabsSide:
     def _most_at_once(self, group: str) -> int:
         return catalogue.AT_ONCE[self._settings.elevenlabs_tier][group]
 
+    def _places_told(self, group: str) -> dict[str, str]:
+        """The headers about places, as they are now."""
+        return {
+            "current-concurrent-requests": str(self._running[group]),
+            "maximum-concurrent-requests": str(self._most_at_once(group)),
+        }
+
     @asynccontextmanager
     async def _place(self, call: Call, group: str) -> AsyncIterator[int]:
         """One of the plan's places for calls at once, for as long as the call runs; the number running comes back."""
@@ -294,10 +301,12 @@ class ElevenLabsSide:
                     self._freed.wait_for(lambda: self._running[group] < most), self._settings.elevenlabs_queue_seconds
                 )
             except TimeoutError:
-                raise refuse(
+                refused = refuse(
                     429, "rate_limit_error", "concurrent_limit_exceeded", "Too many concurrent requests.", call.request_id,
                     status="too_many_concurrent_requests",
-                ) from None  # fmt: skip
+                )  # fmt: skip
+                refused.response.headers.update(self._places_told(group))
+                raise refused from None
             self._running[group] += 1
         try:
             yield self._running[group]

@@ -234,6 +234,8 @@ def test_only_so_many_calls_run_at_once(standin: Server) -> None:
     detail = refused.json()["detail"]
     assert refused.status_code == 429
     assert (detail["code"], detail["status"]) == ("concurrent_limit_exceeded", "too_many_concurrent_requests")
+    places = [refused.headers[f"{which}-concurrent-requests"] for which in ("current", "maximum")]
+    assert places == ["5", "5"]
     assert other_group.status_code == 200, "another model group has places of its own"
     assert {answer.status_code for answer in answers} == {200}
     assert max(int(answer.headers["current-concurrent-requests"]) for answer in answers) == 5

@@ -42,7 +42,7 @@ ADMIN_KEY = "admin-of-the-bench-only"
 UNLIMITED = "1000000"
 """Requests per second and key: one key stands for thousands of clients here."""
 READY_WITHIN_SECONDS = 60.0
-WARM_UP_SECONDS = 0.5
+WARM_UP_SECONDS = 1.0
 LOOKED_AT = 200
 """Jobs that are asked for by turns; every other one is finished and has media."""
 OPENED_AT_ONCE = 50

@@ -295,6 +295,8 @@ class StageResult(Part):
     retry_after_seconds: float | None = None
     retry_limit: int | None = None
     """How many more attempts this failure is worth; unset: as many as the render's own policy allows."""
+    failed_provider: str | None = None
+    """The RenderProvider whose vendor failed, when it is not the task's own: the one that was to write a script."""
     charged: Charged = Charged.NO
     vendor_job_id: str | None = None
     vendor_status: str | None = None

@@ -43,6 +43,8 @@ class Footprint:
 
     namespace: str
     provider: str
+    also: tuple[str, ...]
+    """Other providers that it asks: no place is counted there, but a circuit that is half-open counts it as a probe."""
     holds_pod: bool
     holds_place: bool
     reserved_micros: int
@@ -106,6 +108,7 @@ def footprint(body: Body) -> Footprint:
     return Footprint(
         namespace=render.namespace,
         provider=render.provider,
+        also=render.providers[1:],
         holds_pod=phase in _HOLDS_POD,
         holds_place=phase in _HOLDS_PLACE,
         reserved_micros=max(estimated, actual) if is_live else 0,
@@ -185,6 +188,8 @@ class Fleet:
             account.in_flight += 1
             account.started(after.token)
             self.provider_moved(after.provider)
+        for other in self._others(after):
+            other.started(after.token)
         if not self.is_ready and after.begun_at:
             begun = seconds_of(after.begun_at)
             self._starts.setdefault(after.provider, []).append(begun)
@@ -197,6 +202,11 @@ class Fleet:
             if before.begun_at:
                 account.served(max(0.0, self.clock.now() - seconds_of(before.begun_at)))
             self.provider_moved(before.provider)
+        for other in self._others(before):
+            other.forget_probe(before.token)
+
+    def _others(self, mark: Footprint) -> list[Account]:
+        return [self.accounts[name] for name in mark.also if name in self.accounts]
 
     def _settle(self, after: Footprint, before: Footprint | None) -> None:
         """A render ended: its cost belongs to the month of its end."""

@@ -75,8 +75,10 @@ class VoiceStage(PaidStage[Spoken]):
         return Spoken(text, speech)
 
     async def _write_script(self) -> str:
-        assert self._writer is not None
+        assert self._writer is not None and self.attempt.task.script_provider is not None
         params = self._params
+        # Whatever happens in this call is no news about who speaks.
+        self.attempt.partial = {"failed_provider": self.attempt.task.script_provider.name}
         script = await self._writer.write_script(
             params.prompt or "", params.max_script_characters, params.language_code
         )

@@ -139,6 +139,18 @@ def test_a_refused_speech_keeps_the_paid_script(bench: Bench) -> None:
     assert ended.result is not None
     assert ended.result.script
     assert ended.result.usage["scriptOutputTokens"] > 0
+    assert ended.result.failed_provider is None
+
+
+def test_a_failed_script_names_its_vendor_and_not_the_one_that_was_to_speak(bench: Bench) -> None:
+    bench.standin.fault("openai", "responses", "401_invalid_api_key")
+    task = bench.voice(prompt="a tour of the harbour")
+
+    ended = bench.run(task)
+
+    assert_ended(ended, ExitCode.BROKE, ErrorCategory.CREDENTIAL, Charged.NO)
+    assert ended.result is not None and task.script_provider is not None
+    assert ended.result.failed_provider == task.script_provider.name
 
 
 def test_a_long_script_goes_to_the_record(bench: Bench) -> None:

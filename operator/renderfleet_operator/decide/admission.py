@@ -230,8 +230,9 @@ def _take(one: Waiting, key: LaneKey, tenants: Mapping[str, Tenant], providers: 
         provider = providers[name]
         provider.free -= 1
         provider.tokens -= 1
-        if provider.open_to is not None:
-            provider.open_to -= 1
+        for other in (provider, *(providers[also] for also in one.also)):
+            if other.open_to is not None:
+                other.open_to -= 1
     tenant = tenants[namespace]
     if tenant.free is not None:
         tenant.free -= 1

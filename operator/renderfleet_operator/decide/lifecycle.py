@@ -581,6 +581,8 @@ def _settle(render: Render, seen: Observed, result: Mapping[str, Any]) -> list[A
     """A stage is done: go on to the next one, or succeed."""
     cost = seen.runner.cost_micros
     tell = _tell(render, News.ANSWERED, "", learned=result.get("learned"))
+    if result.get("script"):
+        tell += _tell(render, News.ANSWERED, "", provider=render.providers[-1])
     if render.stage is Stage.START:
         return [*tell, *_accepted(render, seen, str(result.get("vendorJobId") or ""), result)]
     vendor = {**(render.status.get("provider") or {}), "name": render.provider}
@@ -756,14 +758,17 @@ def _tell(
     failure: Failure | None = None,
     *,
     learned: Mapping[str, int] | None = None,
+    provider: str | None = None,
 ) -> list[Action]:
     if news is None:
         return []
+    if failure is not None and failure.provider in render.providers:
+        provider = failure.provider
     stage = Stage.START if render.stage is Stage.POLL else render.stage
     token = f"{render.uid}/{render.run}/{stage}/{render.attempt}"
     return [
         TellProvider(
-            provider=render.provider,
+            provider=provider or render.provider,
             token=token,
             news=news,
             message=message,

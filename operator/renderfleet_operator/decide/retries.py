@@ -59,6 +59,8 @@ class Failure:
     learned: Mapping[str, int] | None = None
     retry_limit: int | None = None
     """How many more attempts it is worth; None: as many as the render's own policy allows."""
+    provider: str | None = None
+    """Whose vendor failed; None: the render's own provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ def failure_of(result: Mapping[str, Any], cost_micros: int | None) -> Failure:
         cost_micros=cost_micros,
         learned=result.get("learned") or None,
         retry_limit=result.get("retryLimit"),
+        provider=result.get("failedProvider"),
     )
 
 

@@ -160,6 +160,22 @@ def test_an_attempt_that_got_no_pod_explains_no_pod_in_the_quota() -> None:
     assert fleet.run_pass()[0] == []
 
 
+def test_a_circuit_counts_the_probes_of_those_who_ask_its_vendor_second() -> None:
+    half_open = {"circuit": "HalfOpen", "circuitOpened": 1}
+    fleet, _ = make(providers=[provider("elevenlabs"), provider("openai", status=half_open)])
+    for number in range(2):
+        put(fleet, f"v{number}", providers=("elevenlabs", "openai"))
+
+    assert [key.name for key in fleet.run_pass()[0]] == ["v0"]
+
+    spec = {"text": None, "prompt": "about boats", "scriptProvider": "openai"}
+    fleet.cache.put_render(body("VoiceJob", running("VoiceJob"), name="v0", uid="uid-v0", version=6, spec=spec))
+    assert fleet.run_pass()[0] == []
+    fleet.cache.put_render(body("VoiceJob", ended("Failed"), name="v0", uid="uid-v0", version=7, spec=spec))
+
+    assert [key.name for key in fleet.run_pass()[0]] == ["v1"]
+
+
 class TestRestart:
     """What a new process knows is what the old one knew."""
 

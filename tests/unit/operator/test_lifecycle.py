@@ -39,6 +39,36 @@ def look_again(todo: list[act.Action]) -> float:
     return next(one.after_seconds for one in todo if isinstance(one, act.LookAgain))
 
 
+class TestScriptWriter:
+    """A VoiceJob that asks two vendors: what one of them does says nothing about the other."""
+
+    def told(self, runner: RunnerSeen) -> dict[str, act.News]:
+        spec = {"text": None, "prompt": "about boats", "scriptProvider": "openai"}
+        todo = decide(render("VoiceJob", running("VoiceJob"), spec=spec), seen(runner))
+        return {one.provider: one.news for one in todo if isinstance(one, act.TellProvider)}
+
+    @pytest.mark.parametrize(
+        ("category", "news"),
+        [
+            ("credential", act.News.HELD),
+            ("money", act.News.HELD),
+            ("throttled", act.News.THROTTLED),
+            ("outage", act.News.BROKEN),
+            ("moderation", act.News.ANSWERED),
+        ],
+    )
+    def test_its_trouble_is_its_own(self, category: str, news: act.News) -> None:
+        assert self.told(broke(category, failedProvider="openai")) == {"openai": news}
+        assert self.told(broke(category)) == {"elevenlabs": news}
+        assert self.told(broke(category, failedProvider="a-stranger")) == {"elevenlabs": news}
+
+    def test_a_script_that_was_written_is_an_answer(self) -> None:
+        both = {"elevenlabs": act.News.ANSWERED, "openai": act.News.ANSWERED}
+
+        assert self.told(done(script="Ahoy.")) == both
+        assert self.told(done()) == {"elevenlabs": act.News.ANSWERED}, "it was written by an earlier attempt"
+
+
 @pytest.mark.parametrize(
     ("runner", "phase"),
     [

@@ -28,8 +28,7 @@ from renderfleet_client.errors import ApiError
 from renderfleet_crds.kinds import BY_KIND
 from renderfleet_crds.phases import FINAL, Phase
 from renderfleet_store import jobs
-from renderfleet_store.engine import StoreUnavailable, transaction
-from renderfleet_store.media import MediaUnavailable
+from renderfleet_store.engine import transaction
 
 from . import words
 from .session import SIGN_IN, SignInNeeded, TenantVisitor, Visitor, begin, end, same_site, to_sign_in
@@ -45,11 +44,13 @@ class PageRoute(APIRoute):
         async def handle_for_people(request: Request) -> Response:
             try:
                 return await handle(request)
+            except SignInNeeded:
+                raise
             except RequestValidationError:
                 # Whoever types an address wants no lecture on its pattern.
                 return _refusal(request, NotFound("There is no such page."))
-            except (Problem, ApiError, StoreUnavailable, MediaUnavailable) as refused:
-                return _refusal(request, problem_of(refused))
+            except Exception as trouble:
+                return _refusal(request, problem_of(trouble))
 
         return handle_for_people
 

@@ -66,7 +66,8 @@ async def test_jobs_are_live_filtered_and_explained(browser: Browser, api: Api, 
     await tenant.report(job, "Running", stage="synthesize")
     await row.get_by_text("Running").wait_for()
     other = await tenant.submit("VideoRender")
-    await tenant.report(other, "Queued", reason="CircuitOpen", queue={"position": 2, "etaSeconds": 30})
+    queue = {"position": 2, "etaSeconds": 30, "since": "2026-11-25T18:00:00Z"}
+    await tenant.report(other, "Queued", reason="CircuitOpen", queue=queue)
     await page.get_by_text("place 2, in about 30 s").wait_for()
     await shot(page, "jobs")
 
@@ -76,6 +77,8 @@ async def test_jobs_are_live_filtered_and_explained(browser: Browser, api: Api, 
     await page.get_by_role("link", name=other["name"]).click()
     await page.wait_for_url(f"**/ui/jobs/{other['id']}")
     assert "nothing is sent there for a while" in await page.inner_text("#why")
+    place = "Place 2 in the queue, since 25 Nov, 18:00:00 UTC, expected to start in about 30 s."
+    assert await page.inner_text("#place") == place
     await tenant.report(other, "Held", reason="OutcomeUnknown")
     await page.get_by_text("pay perhaps twice").wait_for()
     await shot(page, "held")

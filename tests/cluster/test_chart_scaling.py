@@ -10,7 +10,7 @@ import jsonschema_rs
 import psycopg
 import pytest
 import yaml
-from tests.support.chart import Body, named, render
+from tests.support.chart import Body, named, refusal, render
 from tests.support.databases import database, postgres
 
 __all__ = ["database", "postgres"]
@@ -95,6 +95,11 @@ def test_placeholders_have_the_shape_of_the_runners_and_yield_to_them() -> None:
     assert told["valueLocation"] == 'renderfleet_pool_waiting{pool="video-gen"}'
     service = named(bodies, "Service", "rf-operator")
     assert told["url"] == f"http://{service['metadata']['name']}.rfs.svc:{service['spec']['ports'][0]['port']}/metrics"
+
+
+def test_a_second_operator_and_scaling_by_its_queues_exclude_each_other() -> None:
+    assert "operator.replicas 1" in refusal(*ON, *POOL, "operator.replicas=2")
+    assert render(*ON, "operator.replicas=2"), "courier and API scale by other numbers"
 
 
 def test_the_query_counts_what_is_due(database: str) -> None:

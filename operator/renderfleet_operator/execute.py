@@ -211,7 +211,10 @@ class Executor:
             await self._adopt_job(key, render, stage, number, job["metadata"]["name"])
             return
         except (QuotaExceeded, QuotaNotReady) as refused:
-            await self._take_back(key, render, refused)
+            try:  # an earlier POST may have gone through unheard, and the quota count its Job by now
+                await self._adopt_job(key, render, stage, number, job["metadata"]["name"])
+            except NotFound:
+                await self._take_back(key, render, refused)
             return
         except NotFound as gone:
             raise NotYet(f"namespace {render.namespace} is going away", 30) from gone

@@ -1,0 +1,125 @@
+"""What becomes of a start whose Job the API server refuses, and of one that was made though nobody heard."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from renderfleet_client.errors import (
+    AlreadyExists,
+    ApiError,
+    Forbidden,
+    NotFound,
+    QuotaExceeded,
+    QuotaNotReady,
+    Unavailable,
+)
+from renderfleet_client.resources import JOBS, Resource
+from renderfleet_crds.contract import Stage
+from renderfleet_operator.cache import Key
+from renderfleet_operator.children.job import Shape
+from renderfleet_operator.decide.actions import CreateJob
+from renderfleet_operator.decide.view import Render
+from renderfleet_operator.execute import Executor
+from renderfleet_operator.metrics import Metrics
+
+from .builders import body, running, seen
+from .test_fleet import make as make_fleet
+from .test_fleet import provider
+
+Body = dict[str, Any]
+KEY = Key("AvatarRender", "rf-acme", "one")
+
+
+class Cluster:
+    """Answers the creation of a Job with an error, if it has one, before or after it is stored."""
+
+    def __init__(self, refusal: ApiError | None, *, job_is_there: bool = False) -> None:
+        self.refusal = refusal
+        self.job_is_there = job_is_there
+        self.written: list[Body] = []
+        self.asked: Body | None = None
+
+    async def create(self, resource: Resource, job: Body, namespace: str) -> Body:
+        assert resource is JOBS
+        self.asked = job
+        if self.refusal is not None:
+            raise self.refusal
+        return self._stored(job)
+
+    async def get(self, resource: Resource, name: str, namespace: str) -> Body:
+        if resource is not JOBS or not self.job_is_there or self.asked is None:
+            raise NotFound(404)
+        return self._stored(self.asked)
+
+    async def patch(self, _: Resource, name: str, patch: Body, *__: Any, **___: Any) -> Body:
+        self.written.append(patch["status"])
+        return {**body(), "status": {**patch["status"]}, "metadata": {**body(version=9)["metadata"]}}
+
+    def _stored(self, job: Body) -> Body:
+        about = {"uid": "j", "resourceVersion": "8", "creationTimestamp": "2027-01-15T08:00:00Z", **job["metadata"]}
+        return {**job, "metadata": about}
+
+
+def make(cluster: Cluster) -> tuple[Executor, list[float]]:
+    fleet, clock = make_fleet(body(status=running()), providers=[provider(baseUrl="https://vendor", options={})])
+    later: list[float] = []
+    nobody: Any = SimpleNamespace(post=lambda *_: None)
+    queue: Any = SimpleNamespace(put=lambda _, after=0.0, **__: later.append(after))
+    media: Any = SimpleNamespace(
+        presign_put=lambda *_, **__: "https://s3/x", presign_get=lambda *_, **__: "https://s3/y"
+    )
+    given: Any = cluster
+    executor = Executor(
+        cluster=given,
+        cache=fleet.cache,
+        fleet=fleet,
+        queue=queue,
+        archive=nobody,
+        keys=nobody,
+        media=media,
+        desk=nobody,
+        watch=nobody,
+        events=nobody,
+        metrics=Metrics(),
+        clock=clock,
+        shape=Shape("runner"),
+    )
+    return executor, later
+
+
+@pytest.mark.parametrize("refusal", [QuotaExceeded(403), QuotaNotReady(403), QuotaNotReady(409), QuotaNotReady(500)])
+async def test_what_the_quota_refuses_waits_and_has_used_no_attempt(refusal: ApiError) -> None:
+    cluster = Cluster(refusal)
+    executor, later = make(cluster)
+
+    await executor.run(KEY, [CreateJob(Stage.GENERATE, 1)], seen())
+
+    [status] = cluster.written
+    assert (status["phase"], status["reason"]) == ("Queued", "QuotaExhausted")
+    assert (status["attempts"], status["attempt"], status["startedAt"]) == (None, 0, None)
+    assert 0 < later[-1] <= 5
+
+
+@pytest.mark.parametrize("refusal", [Forbidden(403, "Forbidden", "RBAC says no"), Unavailable(504)])
+async def test_what_others_refuse_stays_as_it_is_and_is_tried_again(refusal: ApiError) -> None:
+    cluster = Cluster(refusal)
+    executor, _ = make(cluster)
+
+    with pytest.raises(type(refusal)):
+        await executor.run(KEY, [CreateJob(Stage.GENERATE, 1)], seen())
+
+    assert cluster.written == []
+
+
+@pytest.mark.parametrize("refusal", [AlreadyExists(409), QuotaExceeded(403)])
+async def test_a_job_that_was_made_though_the_answer_was_lost_is_ours(refusal: ApiError) -> None:
+    """A quota may count it already when it is asked for again; taking it back then would leave it to pay unseen."""
+    cluster = Cluster(refusal, job_is_there=True)
+    executor, _ = make(cluster)
+
+    await executor.run(KEY, [CreateJob(Stage.GENERATE, 1)], seen())
+
+    assert cluster.written == []
+    one = Render(body(status=running()))
+    assert executor.cache.job(one.uid, one.attempts[-1]["jobName"]) is not None

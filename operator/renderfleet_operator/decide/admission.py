@@ -122,7 +122,7 @@ def places(lanes: Lanes, tenants: Mapping[str, Tenant], providers: Mapping[str, 
     """Position and expected start of every waiting render, with the reason its lane stands still (or BehindOthers).
 
     The expected start is the later of two: when the provider has served those in front, and when the tenant's own quota
-    has. Absent where nobody can say: a hold, a budget, a circuit.
+    has. Absent where nobody can say: a hold, a missing key or provider, a budget, a quota of none.
     """
     stopped = admit(lanes, _copies(tenants), {name: _copy(one) for name, one in providers.items()}).stopped
     out: dict[str, Wait] = {}

@@ -40,6 +40,9 @@ FREE = {"env", "nodeSelector", "requests", "limits", "affinity"}
         ("pools.video-gen.resources.request.cpu=1", "/pools/video-gen/resources", "'request'"),
         ("autoscaling.keda.pools.video-gen.max=3", "/autoscaling/keda/pools/video-gen", "'waitingEach'"),
         ("api.env.NOT-A-NAME=1", "/api/env", "NOT-A-NAME"),
+        ("operator.env.RENDERFLEET_WROKERS=8", "/operator/env", "RENDERFLEET_WROKERS"),
+        ("courier.env.RENDERFLET_LOG_LEVEL=debug", "/courier/env", "RENDERFLET_LOG_LEVEL"),
+        ("api.env.RENDERFLEET_S3_BUCKET=mine", "/api/env", "RENDERFLEET_S3_BUCKET"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(value: str, place: str, said: str) -> None:
@@ -53,7 +56,8 @@ def test_what_the_chart_can_do_is_taken() -> None:
     taken = helm_template(
         "operator.replicas=0",
         "operator.callbacks.url=https://hooks.example.com/fleet",
-        "api.env.RENDERFLEET_OIDC_JWKS_CACHE=300",
+        "api.env.RENDERFLEET_OIDC_REFRESH_SECONDS=300",
+        "operator.env.HTTPS_PROXY=http://proxy.example",
         "pools.video-gen.scratchSize=8Gi",
         "pools.video-gen.resources.limits.nvidia\\.com/gpu=1",
         "images.pullSecrets[0].name=mine",
@@ -94,6 +98,8 @@ def places(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
 def schema_places(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     if "$ref" in schema:
         schema = SCHEMA["definitions"][schema["$ref"].rpartition("/")[2]]
+    if path[-1:] and path[-1] in FREE:
+        return
     for name, inner in schema.get("properties", {}).items():
         yield (*path, name)
         yield from schema_places(inner, (*path, name))
@@ -116,6 +122,18 @@ def test_pools_are_those_of_the_operator_and_as_it_takes_them() -> None:
 
 def test_the_schema_is_one() -> None:
     jsonschema_rs.meta.validate(SCHEMA)
+
+
+def test_no_variable_is_there_twice() -> None:
+    """The chart's own and those of `env`: the API server would take one of the two, without a word."""
+    for part in ("operator", "api", "courier"):
+        settings = SCHEMA["definitions"][f"{part}Env"]["properties"]
+        bodies = render("operator.callbacks.url=https://x.example", *(f"{part}.env.{name}=1" for name in settings))
+        pod = named(bodies, "Deployment", f"rf-{part}")["spec"]["template"]["spec"]
+        names = [one["name"] for one in pod["containers"][0]["env"]]
+        assert settings
+        assert sorted(set(names)) == sorted(names)
+        assert set(settings) <= set(names)
 
 
 def test_callbacks_have_a_port_of_their_own() -> None:

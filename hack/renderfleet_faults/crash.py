@@ -65,6 +65,9 @@ class Result:
     stray_writes: list[str]
     """Writes in the quiet that belong to no story."""
     faults_of_the_harness: list[str]
+    falls: list[str]
+    """How the operator ended when nobody had killed it."""
+    lost_leases: int
     complaints: list[str]
     start_seconds: list[float]
 
@@ -75,6 +78,7 @@ class Result:
             and not any(one.problems for one in self.goldens.values())
             and not self.stray_writes
             and not self.faults_of_the_harness
+            and not self.falls
         )
 
 
@@ -127,6 +131,8 @@ class CrashSweep:
             verdicts=verdicts,
             stray_writes=[one.what for one in self._lab.api_proxy.writes(since=began) if one.subject is None],
             faults_of_the_harness=self._lab.node.faults,
+            falls=self._lab.manager.falls,
+            lost_leases=self._lab.manager.lost_leases,
             complaints=self._lab.manager.complaints(),
             start_seconds=self._lab.manager.start_seconds,
         )
@@ -253,7 +259,6 @@ class CrashSweep:
         line(f"quiet for {seconds:.0f} s: nothing may be written")
         await asyncio.sleep(seconds)
         self._lab.backends.check()
-        self._lab.manager.check()
         return began
 
     async def _restart(self) -> None:
@@ -422,8 +427,9 @@ def report(result: Result, seconds: float) -> str:
             *troubles(result.goldens, result.verdicts),
             *(f"written in the quiet, for no story: {what}" for what in result.stray_writes),
             *(f"the harness itself: {what}" for what in result.faults_of_the_harness),
+            *(f"ended by itself: {what}" for what in result.falls),
             *(f"the operator's log: {what}" for what in result.complaints),
             f"{len(result.verdicts)} points in {seconds:.0f} s on {machine()}; "
-            f"operator starts: {len(starts)}, median {starts[len(starts) // 2]:.1f} s, slowest {starts[-1]:.1f} s",
+            f"operator starts: {len(starts)}, median {starts[len(starts) // 2]:.1f} s, slowest {starts[-1]:.1f} s; leases lost: {result.lost_leases}",
         ]
     )

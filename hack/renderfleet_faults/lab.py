@@ -245,7 +245,11 @@ async def lab(
         line("starting the operator")
         await manager.start()
         line(f"the operator was ready after {manager.start_seconds[0]:.1f} s")
-        yield made
+        keeping = asyncio.create_task(manager.keep())
+        try:
+            yield made
+        finally:
+            keeping.cancel()
 
 
 def _media(behind: Backends) -> MediaStore:

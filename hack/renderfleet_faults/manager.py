@@ -22,6 +22,10 @@ RESYNC_SECONDS = 5
 """Much shorter than in production: a lost watch line costs at most this long."""
 READY_WITHIN_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 0.02
+_NOTICE_SECONDS = 0.5
+_LOST_LEASE = 3
+"""Its exit code."""
+_LAST_WORDS = 500
 PROGRAM = "renderfleet_operator"
 MODULES = ("renderfleet_operator.app", *VENDOR_MODULES)
 
@@ -39,11 +43,38 @@ class Manager:
     """More RENDERFLEET_* settings."""
     start_seconds: list[float] = field(default_factory=list)
     """From the start of each process to its /readyz."""
+    lost_leases: int = 0
+    """How often it ended by itself since it could not renew its Lease in time: right, if the machine was busy."""
+    falls: list[str] = field(default_factory=list)
+    """How it ended whenever it did so by itself for another reason: a defect."""
     _process: Process | None = None
+    _is_to_live: bool = False
+    """Nobody here has ended it."""
+    _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def keep(self) -> None:
+        """As a kubelet does: start it again when it has ended by itself. Until cancelled."""
+        while True:
+            await asyncio.sleep(_NOTICE_SECONDS)
+            async with self._starting:
+                if self._process is None or self._process.is_alive or not self._is_to_live:
+                    continue
+                code = await self._process.child.wait()
+                if code == _LOST_LEASE:
+                    self.lost_leases += 1
+                else:
+                    self.falls.append(f"{self._process.name} ended with {code}: {self._process.tail(_LAST_WORDS)}")
+                with suppress(RuntimeError):  # it ends while it starts: once more
+                    await self._start()
 
     async def start(self) -> None:
         """Start it and wait until it is ready. Raises RuntimeError with its log when it does not get there."""
-        assert self._process is None or not self._process.is_alive
+        async with self._starting:
+            if self._process is None or not self._process.is_alive:
+                await self._start()
+
+    async def _start(self) -> None:
+        self._is_to_live = True
         self.folder.mkdir(exist_ok=True)
         life = self.proxy.new_life()
         port = free_port()
@@ -72,18 +103,15 @@ class Manager:
 
     async def kill(self) -> None:
         """SIGKILL; returns when it is dead."""
+        self._is_to_live = False
         if self._process is not None:
             await self._process.kill()
 
     async def stop(self) -> None:
         """SIGTERM, as a Deployment does."""
+        self._is_to_live = False
         if self._process is not None:
             await self._process.stop()
-
-    def check(self) -> None:
-        """Raises RuntimeError with the log's end when it has ended by itself."""
-        if self._process is None or not self._process.is_alive:
-            raise RuntimeError(f"the operator has ended by itself: {self._process.tail() if self._process else ''}")
 
     def complaints(self) -> list[str]:
         """Lines of all its logs at level error, the same ones once: a crash that heals is still worth a look."""

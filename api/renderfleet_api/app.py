@@ -19,6 +19,7 @@ from renderfleet_store.media import MediaStore, StorageSettings
 from . import problems
 from .conditional import Unchanged, answer_unchanged
 from .desk import Desk
+from .http import BoundedBodyMiddleware
 from .janitor import keep_clean
 from .keys import KeyRing
 from .limits import Limits
@@ -69,6 +70,7 @@ def create_app(settings: ApiSettings, storage: StorageSettings, *, cluster: Clus
         app.include_router(routes.router)
     pages.install(app)
     app.add_middleware(PlainAddressMiddleware)
+    app.add_middleware(BoundedBodyMiddleware)
     app.add_middleware(MeasureMiddleware)
     app.add_middleware(TraceMiddleware)
     return app

@@ -168,6 +168,13 @@ class NotNow(Problem):
     status, code, title, retryable = 503, "unavailable", "Not available just now", True
 
 
+def too_large() -> Problem:
+    """A refusal of a body of which the rest is thrown away as it comes."""
+    made = InvalidRequest("The body is too large.", code="body_too_large", status=413)
+    made.title = "Too large"
+    return made
+
+
 def invalid_field(field: str, message: str) -> InvalidRequest:
     """A refusal for one field."""
     return InvalidRequest(f"{field}: {message}", errors=[FieldError(field=field, message=message)])
@@ -322,6 +329,8 @@ def problem_of(error: Exception) -> Problem:
             return NotNow("The media storage is away.", code="storage_unavailable", retry_after_seconds=5)
         case HTTPException(status_code=400):
             return InvalidRequest("The body is not JSON in UTF-8.")
+        case HTTPException(status_code=413):
+            return too_large()
         case HTTPException():
             code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
             made = Problem(str(error.detail), code=code, status=error.status_code, headers=error.headers)

@@ -1,6 +1,8 @@
 """Limits, as the one who meets them is told: how often, how much money, how many objects."""
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,9 +13,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.api import Api, Tenant, api_process, make_tenant
 
+from renderfleet_bench.proc import cost_of
 from renderfleet_client import Cluster
 from renderfleet_client.resources import Resource
 from renderfleet_crds.kinds import RENDER_TENANT, VOICE_JOB
+from renderfleet_crds.voice_job import TEXT_MAX_CHARACTERS
 from renderfleet_store.engine import transaction
 
 TENANTS = Resource.of(RENDER_TENANT)
@@ -53,6 +57,33 @@ async def test_a_head_without_end_is_not_kept(api: Api, head: bytes) -> None:
             await writer.drain()
             assert not (await reader.read()).startswith(b"HTTP/1.1 200")
     writer.close()
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["says how long it is", "goes on and on"])
+async def test_a_body_without_end_is_not_kept(api: Api, announced: bool) -> None:
+    """Bodies are read before keys are looked at."""
+    before = cost_of(api.process.pid).peak_rss_mib
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(200):
+            yield b"x" * 1_000_000
+
+    headers = {"Content-Type": "application/json", **({"Content-Length": "200000000"} if announced else {})}
+    async with api.client(None) as client:
+        refused = await client.post("/voice", content=parts(), headers=headers)
+
+    assert (refused.status_code, refused.json()["code"]) == (413, "body_too_large")
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert cost_of(api.process.pid).peak_rss_mib < before + 60
+
+
+async def test_the_longest_list_is_no_body_without_end(tenant: Tenant) -> None:
+    item = {"kind": "Teapot", "text": "ж" * TEXT_MAX_CHARACTERS}
+
+    body, headers = json.dumps({"items": [item] * 100}), {"Content-Type": "application/json"}
+    answer = await tenant.http.post("/jobs", content=body, headers=headers)
+
+    assert (answer.status_code, answer.json()["accepted"]) == (200, 0)
 
 
 async def test_a_used_up_budget_refuses_what_more_money_would_be_spent_on(

@@ -190,13 +190,18 @@ def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
 
 
 def describe(document: dict[str, Any]) -> dict[str, Any]:
-    """An OpenAPI document in which problems have their own media type; FastAPI knows only one per application."""
+    """An OpenAPI document in which problems have their own media type, of which FastAPI knows only one per application,
+    and all that take a body refuse one without end.
+    """
     problem = {"$ref": f"#/components/schemas/{ProblemBody.__name__}"}
     for operations in document["paths"].values():
         for operation in operations.values():
             for answer in operation.get("responses", {}).values():
                 if any(one.get("schema") == problem for one in answer.get("content", {}).values()):
                     answer["content"] = {CONTENT_TYPE: {"schema": problem}}
+            if "requestBody" in operation:
+                refused = {"description": "The body is too large", "content": {CONTENT_TYPE: {"schema": problem}}}
+                operation["responses"]["413"] = refused
     return document
 
 

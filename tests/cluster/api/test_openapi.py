@@ -94,6 +94,7 @@ async def test_every_route_says_what_it_refuses(api: Api) -> None:
         for method, operation in operations.items():
             answers = operation["responses"]
             assert {"401", "403", "422", "429", "503"} <= set(answers), (method, path)
+            assert ("413" in answers) == ("requestBody" in operation), (method, path)
             assert "application/problem+json" in answers["422"]["content"], (method, path)
             assert operation["description"], (method, path)
     assert "HTTPValidationError" not in json.dumps(document)

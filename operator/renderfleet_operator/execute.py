@@ -200,6 +200,9 @@ class Executor:
                     await self._perform(key, one, seen)
                 self.queue.put(key, after=10)
                 return
+        if not self.fleet.has_ticket(render.uid):  # the keys took too long, and its place is another one's by now
+            self.queue.put(key)
+            return
         written = await self.write_status(key, render, action.status)
         await self._create_job(key, Render(written), action.stage, action.number)
 

@@ -18,12 +18,14 @@ from renderfleet_client.resources import JOBS, Resource
 from renderfleet_crds.contract import Stage
 from renderfleet_operator.cache import Key
 from renderfleet_operator.children.job import Shape
-from renderfleet_operator.decide.actions import CreateJob
+from renderfleet_operator.decide.actions import AskAdmission, CreateJob
+from renderfleet_operator.decide.lifecycle import decide
 from renderfleet_operator.decide.view import Render
 from renderfleet_operator.execute import Executor
+from renderfleet_operator.fleet import TICKET_SECONDS
 from renderfleet_operator.metrics import Metrics
 
-from .builders import body, running, seen
+from .builders import NOW, body, running, seen
 from .test_fleet import make as make_fleet
 from .test_fleet import provider
 
@@ -110,6 +112,29 @@ async def test_what_others_refuse_stays_as_it_is_and_is_tried_again(refusal: Api
         await executor.run(KEY, [CreateJob(Stage.GENERATE, 1)], seen())
 
     assert cluster.written == []
+
+
+@pytest.mark.parametrize(("seconds", "writes"), [(0, 1), (TICKET_SECONDS + 1, 0)])
+async def test_a_ticket_that_ran_out_over_the_keys_starts_nothing(seconds: float, writes: int) -> None:
+    """Its place is given to another one by then."""
+    cluster = Cluster(None)
+    executor, _ = make(cluster)
+    waiting = body(status=None, name="two", uid="u2", version=6)
+    key = Key("AvatarRender", "rf-acme", "two")
+    executor.cache.put_render(waiting)
+    executor.fleet.ask(key, "u2", AskAdmission(100, NOW, 0, ("openai",)))
+    executor.fleet.run_pass()
+
+    async def ensure(*_: Any) -> None:
+        executor.clock.time += seconds  # type: ignore[attr-defined]
+        executor.fleet.run_pass()
+
+    executor.keys = SimpleNamespace(ensure=ensure)  # type: ignore[assignment]
+    [start] = decide(Render(waiting), seen(admitted=True))
+
+    await executor.run(key, [start], seen())
+
+    assert len(cluster.written) == writes
 
 
 @pytest.mark.parametrize("refusal", [AlreadyExists(409), QuotaExceeded(403)])

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+import subprocess
 import uuid
 from collections.abc import AsyncIterator
 from importlib import resources as package_files
@@ -13,7 +14,7 @@ import httpx2
 import pytest
 from PIL import Image
 from playwright.async_api import Browser, Page, Route, async_playwright
-from tests.support.api import ADMIN_KEY, Api, Tenant
+from tests.support.api import ADMIN_KEY, Api, Tenant, output
 from tests.support.wire import ObjectStore
 
 from renderfleet_client import Cluster
@@ -47,6 +48,13 @@ async def signed_in(browser: Browser, api: Api, key: str, *, width: int = 1100, 
     await page.keyboard.press("Enter")
     await page.get_by_role("button", name="Sign out").wait_for()
     return page
+
+
+async def until(page: Page, expression: str) -> None:
+    """Wait for a truth in the page. The page's own policy lets Playwright's waiting evaluate nothing but the first time."""
+    async with asyncio.timeout(30):
+        while not await page.evaluate(expression):
+            await asyncio.sleep(0.05)
 
 
 async def shot(page: Page, name: str) -> None:
@@ -192,10 +200,44 @@ async def test_results_are_shown_from_the_storage(
 
     page = await signed_in(browser, api, tenant.key)
     await page.goto(f"{api.url}/ui/jobs/{job['id']}")
-    await page.wait_for_function("document.querySelector('figure img').naturalWidth === 320")
+    await until(page, "document.querySelector('figure img').naturalWidth === 320")
 
     assert "0.04 USD" in await page.inner_text("#job")
     await shot(page, "result")
+
+
+SECONDS_OF = {
+    "VoiceJob": ("audio", "speech.mp3", ["-f", "lavfi", "-i", "sine=frequency=440:duration=2", "-b:a", "128k"]),
+    "VideoRender": (
+        "video",
+        "video.mp4",
+        ["-f", "lavfi", "-i", "testsrc=size=64x64:duration=2", "-pix_fmt", "yuv420p"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SECONDS_OF)
+async def test_a_result_is_played_in_the_page(
+    browser: Browser, api: Api, tenant: Tenant, store: ObjectStore, tmp_path: Path, kind: str
+) -> None:
+    element, name, how = SECONDS_OF[kind]
+    file = tmp_path / name
+    await asyncio.to_thread(subprocess.run, ["ffmpeg", "-v", "error", *how, str(file)], check=True)
+    job = await tenant.submit(kind)
+    made = output(kind, job["id"], tenant.namespace)
+    await store.media.write(made["key"], file.read_bytes(), made["contentType"])
+    await tenant.succeed(job)
+
+    page = await signed_in(browser, api, tenant.key)
+    await page.goto(f"{api.url}/ui/jobs/{job['id']}")
+    player = f"document.querySelector('{element}')"
+    await until(page, f"{player}.readyState >= 1")
+    await page.evaluate(f"{player}.muted = true, {player}.play()")
+    await until(page, f"{player}.currentTime > 0.2")
+
+    assert await page.evaluate(f"Math.round({player}.duration)") == 2
+    if kind == "VideoRender":
+        await shot(page, "video")
 
 
 async def test_a_wrong_key_is_told_where_it_was_typed(browser: Browser, api: Api) -> None:

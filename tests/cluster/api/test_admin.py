@@ -90,7 +90,7 @@ async def test_holding_and_releasing_a_provider(api: Api, cluster: Cluster) -> N
 
     assert (await cluster.get(PROVIDERS, "openai"))["spec"]["releasedAt"], "the operator's own hold ends with it"
     assert (held["hold"], released["hold"], missing.status_code) == (True, False, 404)
-    assert [(one["name"], one["status"]["circuit"]) for one in listed] == [("openai", "Open")]
+    assert [one["status"]["circuit"] for one in listed if one["name"] == "openai"] == ["Open"]
 
 
 async def test_dead_letters_are_redriven_one_by_one(api: Api, tenant: Tenant, other: Tenant) -> None:

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,18 @@ from renderfleet_crds.kinds import RENDER_PROVIDER
 CONFIG = REPOSITORY / "tests/data/input/schemathesis.toml"
 
 
+@pytest.fixture
+async def provider(cluster: Cluster) -> AsyncIterator[None]:
+    """The one that CONFIG names; other tests have theirs in the same cluster."""
+    providers, name = Resource.of(RENDER_PROVIDER), "schemathesis"
+    spec = {"vendor": "openai", "baseUrl": "https://api.example", "secretRef": {"name": "x"}, "limits": {}}
+    body = {"apiVersion": meta.API_VERSION, "kind": RENDER_PROVIDER.kind, "metadata": {"name": name}, "spec": spec}
+    await cluster.create(providers, body)
+    yield
+    await cluster.delete(providers, name)
+
+
+@pytest.mark.usefixtures("provider")
 @pytest.mark.parametrize(
     ("paths", "most_examples"),
     [
@@ -27,7 +40,7 @@ CONFIG = REPOSITORY / "tests/data/input/schemathesis.toml"
     ],
 )
 async def test_schemathesis_finds_no_violation(
-    api: Api, tenant: Tenant, cluster: Cluster, tmp_path: Path, paths: tuple[str, str], most_examples: int
+    api: Api, tenant: Tenant, tmp_path: Path, paths: tuple[str, str], most_examples: int
 ) -> None:
     """Generated requests, alone and in chains; also none may be answered by a 500.
 
@@ -36,13 +49,6 @@ async def test_schemathesis_finds_no_violation(
     """
     is_admin = "^/admin" in paths
     if is_admin:
-        provider = {
-            "apiVersion": meta.API_VERSION,
-            "kind": "RenderProvider",
-            "metadata": {"name": "schemathesis"},
-            "spec": {"vendor": "openai", "baseUrl": "https://api.example", "secretRef": {"name": "x"}, "limits": {}},
-        }
-        await cluster.create(Resource.of(RENDER_PROVIDER), provider)
         await tenant.report(await tenant.submit("VoiceJob"), "DeadLettered")
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", f"{api.url}/openapi.json"),

@@ -33,6 +33,8 @@ AT_REST_SECONDS = RESYNC_SECONDS + 2.0
 """An operator that wrote nothing for longer than a round of its own has nothing left to do."""
 BOOKS_CLOSED_SECONDS = 35.0
 """A provider's tokens are full again, and said to be, within half a minute; a tenant's spending is told sooner."""
+SPENDING_TOLD_SECONDS = 15.0
+"""A tenant's spending is told ten seconds after an end, and no end of the last three seconds is in it."""
 AT_A_TIME = 6
 """Stories in flight at once while the operator lives."""
 RUNNERS_AT_A_TIME = 3
@@ -250,8 +252,9 @@ class CrashSweep:
         for run in runs:
             run.slots_taken = await self._lab.slots_taken(run.trial, run.scenario.vendors)
         if self._quick:
-            # The next operator closes the books at once, so that nobody has to wait for it.
+            # The next operator closes a provider's books at once, and a tenant's a while after it has read them.
             await self._restart()
+            await asyncio.sleep(SPENDING_TOLD_SECONDS)
             await self._lab.settled(subjects, AT_REST_SECONDS)
         began = time.monotonic()
         await self._restart()

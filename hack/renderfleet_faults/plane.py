@@ -66,7 +66,7 @@ async def _install_crds(cluster: Cluster) -> None:
 
 
 def _is_established(crd: dict[str, Any]) -> bool:
-    conditions = crd.get("status", {}).get("conditions", [])
+    conditions = crd.get("status", {}).get("conditions") or ()  # null in the first moments
     return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
 

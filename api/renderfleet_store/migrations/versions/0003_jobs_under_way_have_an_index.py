@@ -1,4 +1,4 @@
-"""Jobs under way, and jobs whose object is still there, have an index each
+"""Jobs under way have an index of their own
 
 Revision ID: 0003
 Revises: 0002
@@ -20,9 +20,7 @@ def upgrade() -> None:
         ["namespace", "phase"],
         postgresql_where=sa.text("finished_at IS NULL AND deleted_at IS NULL"),
     )
-    op.create_index("ix_jobs_present", "jobs", ["uid"], postgresql_where=sa.text("deleted_at IS NULL"))
 
 
 def downgrade() -> None:
-    op.drop_index("ix_jobs_present", table_name="jobs")
     op.drop_index("ix_jobs_under_way", table_name="jobs")

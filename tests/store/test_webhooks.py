@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from standardwebhooks import Webhook
+from tests.support.decoy import decoy
 from tests.support.receiver import Receiver, receiver
 from tests.support.renders import ended, seen
 
@@ -146,24 +147,15 @@ async def test_gone_means_gone(engine: AsyncEngine, mirror: Mirror, hook: Receiv
 async def test_a_receiver_inside_our_network_is_not_reached(
     engine: AsyncEngine, mirror: Mirror, hook: Receiver, url: str, error: str
 ) -> None:
-    connections = 0
-
-    async def seen_by_it(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
-        writer.close()
-
     async def leads_inside(_host: str, _port: int) -> list[str]:
         return ["127.0.0.1"]
 
-    server = await asyncio.start_server(seen_by_it, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        await add_endpoint(engine, hook, url=url.format(port=port))
+    async with decoy() as inside:
+        await add_endpoint(engine, hook, url=url.format(port=inside.port))
         await mirror.record(seen(ended()))
-        await Courier(engine, SAFE, GuardedClient(port=port, resolver=leads_inside)).deliver_due()
+        await Courier(engine, SAFE, GuardedClient(port=inside.port, resolver=leads_inside)).deliver_due()
 
-    assert connections == 0
+    assert inside.connections == 0
     [row] = await rows(engine, deliveries)
     assert row["log"][0]["error"] == error
 

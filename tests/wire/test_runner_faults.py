@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.support.decoy import decoy
 from tests.support.flaky import Fault, FlakyProxy, flaky_proxy
 from tests.support.wire import KEYS, Bench, Ended, ObjectStore, ffprobe, standin_process
 
@@ -227,34 +228,17 @@ async def test_a_video_that_does_not_arrive(bench: Bench, talk_files: Files, fau
     ],
 )
 async def test_a_result_link_that_leads_inside_is_not_followed(bench: Bench, url: str) -> None:
-    connections = 0
-
-    async def seen(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
-        writer.close()
-
-    server = await asyncio.start_server(seen, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        ended = await asyncio.to_thread(bench.run, bench.video_finalize(url.format(port=port), 1.0))
+    async with decoy() as inside:
+        ended = await asyncio.to_thread(bench.run, bench.video_finalize(url.format(port=inside.port), 1.0))
     # It is the vendor's link: the user can do nothing about it.
     assert_ended(ended, ExitCode.BROKE, ErrorCategory.OUTAGE, Charged.NO)
-    assert connections == 0
+    assert inside.connections == 0
 
 
 async def test_a_users_link_may_not_lead_where_only_the_vendors_may(bench: Bench, talk_files: Files) -> None:
     """A vendor that is reached inside the cluster is trusted to link to itself; a user is not trusted to link to it."""
-    connections = 0
-
-    async def seen(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
-        writer.close()
-
-    server = await asyncio.start_server(seen, "127.0.0.1", 0)
-    async with server:
-        origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with decoy() as vendors:
+        origin = f"http://127.0.0.1:{vendors.port}"
         task = bench.video_start(*talk_files, provider=bench.provider(Vendor.DID, base_url=f"{origin}/did"))
         link = InputFile(
             name="audio", url=f"{origin}/a.mp3", content_type="audio/mpeg", max_bytes=15_000_000, trusted=False
@@ -262,7 +246,7 @@ async def test_a_users_link_may_not_lead_where_only_the_vendors_may(bench: Bench
         inside = task.model_copy(update={"inputs": [task.inputs[0], link]})
         ended = await asyncio.to_thread(bench.run, inside)
     assert_ended(ended, ExitCode.REFUSED, ErrorCategory.USER, Charged.NO, "scheme_refused")
-    assert connections == 0
+    assert vendors.connections == 0
 
 
 async def test_finalize_twice_at_once_stores_one_truth(bench: Bench, talk_files: Files) -> None:

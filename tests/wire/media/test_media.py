@@ -1,6 +1,5 @@
 """Media files, honest and hostile: what is measured, what is refused, and how quickly."""
 
-import asyncio
 import itertools
 import math
 import struct
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.support.decoy import decoy
 
 from renderfleet_runners import media as tools
 from renderfleet_runners import mp3
@@ -166,23 +166,15 @@ PLAYLIST = "#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:1.0,\nfile:///etc/passwd\n
 
 async def test_a_playlist_in_disguise_reads_nothing(tmp_path: Path) -> None:
     """Whatever its name, it is unknown; and even forced through ffmpeg as a wav it opens neither file nor socket."""
-    connections = 0
-
-    async def seen(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
-        writer.close()
-
-    server = await asyncio.start_server(seen, "127.0.0.1", 0)
-    async with server:
+    async with decoy() as inside:
         playlist = tmp_path / "song.wav"
-        playlist.write_text(PLAYLIST.format(port=server.sockets[0].getsockname()[1]))
+        playlist.write_text(PLAYLIST.format(port=inside.port))
         with pytest.raises(NotMedia):
             kind_of(playlist)
         for kind in (Kind.WAV, Kind.MP3, Kind.MP4, Kind.FLAC):
             with pytest.raises(NotMedia):
                 await listen(playlist, kind, soon())
-    assert connections == 0
+    assert inside.connections == 0
 
 
 async def test_a_wave_header_before_a_playlist_changes_nothing(tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ RELEASE = "bench"
 OPERATOR_USER = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{RELEASE}-operator"
 RIGHTS = {"operator": "templates/operator-rbac.yaml", "api": "templates/api.yaml"}
 """Where the chart says what a program may do."""
+FIELD_OWNERS = "templates/field-owners.yaml"
+POLICY_API = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"
+"""What the chart asks a cluster for before it puts that file in."""
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts")
 TOKEN_SECONDS = 7200
 READY_WITHIN_SECONDS = 60.0
@@ -174,6 +177,8 @@ async def _install(shape: Shape, cluster: Cluster, scratch: Path) -> Path:
     await _ensure_namespace(cluster, SYSTEM_NAMESPACE)
     crds = await asyncio.to_thread(kubectl, shape, "apply", "--server-side", "-f", str(REPOSITORY / "crds/manifests"))
     await asyncio.to_thread(kubectl, shape, "wait", "--for=condition=Established", "--timeout=30s", *crds_named(crds))
+    policy = _rendered(FIELD_OWNERS, "--api-versions", POLICY_API)
+    await asyncio.to_thread(kubectl, shape, "apply", "-f", "-", text=policy)
     return await _identity(shape, cluster, scratch, "operator")
 
 
@@ -205,17 +210,22 @@ def crds_named(applied: str) -> list[str]:
 
 def _rights(program: str) -> str:
     """The chart's own roles: a program that lacks a right here lacks it in production."""
+    made = yaml.safe_load_all(_rendered(RIGHTS[program]))
+    roles = [one for one in made if one and one["apiVersion"].startswith("rbac.authorization.k8s.io/")]
+    return yaml.safe_dump_all(roles)
+
+
+def _rendered(template: str, *more: str) -> str:
+    """One file of the chart, as helm makes it. Raises Trouble when it cannot."""
     command = [str(programs.HELM.path("helm")), "template", RELEASE, str(REPOSITORY / "charts/renderfleet")]
-    command += ["--namespace", SYSTEM_NAMESPACE, "--show-only", RIGHTS[program]]
+    command += ["--namespace", SYSTEM_NAMESPACE, "--show-only", template, *more]
     command += ["--values", str(REPOSITORY / "charts/renderfleet-demo/renderfleet-values.yaml")]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "HOME": "/nonexistent"}
     )
     if done.returncode:
         raise Trouble(f"helm template: {done.stderr.strip()}", "run `make check`; it says what is wrong with the chart")
-    made = yaml.safe_load_all(done.stdout)
-    roles = [one for one in made if one and one["apiVersion"].startswith("rbac.authorization.k8s.io/")]
-    return yaml.safe_dump_all(roles)
+    return done.stdout
 
 
 async def _ensure_namespace(cluster: Cluster, name: str) -> None:

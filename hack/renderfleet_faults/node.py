@@ -84,6 +84,8 @@ class Node:
         self._settings = settings
         self._room = asyncio.Semaphore(at_a_time)
         self._pods: dict[str, Pod] = {}
+        self._over: set[str] = set()
+        """Pods by uid whose life here is over: news of them may still come, late, and tells of an earlier moment."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._tokens: dict[str, str] = {}
         self.starts: defaultdict[str, Starts] = defaultdict(lambda: Starts.ONCE)
@@ -186,6 +188,8 @@ class Node:
 
     def _seen(self, body: dict[str, Any]) -> None:
         about = body["metadata"]
+        if about["uid"] in self._over:
+            return
         pod = self._pods.get(about["uid"])
         if pod is None:
             subject = traffic.subject_of_object(body)
@@ -213,6 +217,7 @@ class Node:
             self.faults.append(f"pod {pod.namespace}/{pod.name}: {type(defect).__name__}: {defect}")
         finally:
             del self._pods[pod.uid]
+            self._over.add(pod.uid)
             shutil.rmtree(pod.scratch, ignore_errors=True)
 
     async def _run(self, pod: Pod) -> None:

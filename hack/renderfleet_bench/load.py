@@ -96,7 +96,11 @@ _GIVEN_BY_SERVER = ("selector", "manualSelector", "completionMode", "suspend")
 
 @dataclass(frozen=True)
 class RunnerJobs(BareJobs):
-    """The very Jobs that renders run in, with nobody behind them: what is left against these is RenderFleet's own cost."""
+    """The Jobs that renders run in, with nobody behind them: what is left against these is RenderFleet's own cost.
+
+    But for one thing: outside a tenant's namespace they keep the account of field owners that the chart's policy takes
+    from a runner's Job and pod, so they cost more than those do.
+    """
 
     model: Body = field(default_factory=dict)
     """One that the operator made."""

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
-import yaml
-from tests.support.chart import Body, helm_template
+from tests.support.chart import Body, render
 
 from renderfleet_client import Cluster, Resource
 from renderfleet_client.errors import AlreadyExists
@@ -24,9 +23,7 @@ OURS, STRANGERS = "rf-field-owners", "no-tenants-place"
 
 def policy_objects(*values: str, more: tuple[str, ...] = KNOWS_POLICIES) -> list[Body]:
     """What the chart renders of the policy."""
-    made = helm_template(*values, more=more)
-    assert made.returncode == 0, made.stderr
-    return [one for one in yaml.safe_load_all(made.stdout) if one and one["apiVersion"].startswith(ADMISSION)]
+    return [one for one in render(*values, more=more) if one["apiVersion"].startswith(ADMISSION)]
 
 
 def job(name: str, namespace: str, **labels: str) -> Body:
@@ -61,8 +58,8 @@ async def ruled(cluster: Cluster) -> AsyncIterator[Cluster]:
     policy, binding = policy_objects()
     await cluster.create(POLICIES, policy)
     await cluster.create(BINDINGS, binding)
-    for number in range(200):
-        made = await cluster.create(AVATARS, avatar(f"probe-{number}", OURS), OURS, dry_run=True)
+    for _ in range(200):
+        made = await cluster.create(AVATARS, avatar("probe", OURS), OURS, dry_run=True)
         if "managedFields" not in made["metadata"]:
             break
         await asyncio.sleep(0.1)

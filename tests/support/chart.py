@@ -22,9 +22,9 @@ def helm_template(*values: str, more: tuple[str, ...] = ()) -> subprocess.Comple
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
-def render(*values: str) -> list[Body]:
-    """The chart's objects with the demo's values and these."""
-    made = helm_template(*values)
+def render(*values: str, more: tuple[str, ...] = ()) -> list[Body]:
+    """The chart's objects with the demo's values and these, `more` being further arguments to helm."""
+    made = helm_template(*values, more=more)
     assert made.returncode == 0, made.stderr
     return [one for one in yaml.safe_load_all(made.stdout) if one]
 

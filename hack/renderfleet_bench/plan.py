@@ -6,7 +6,17 @@ from dataclasses import dataclass
 
 USUAL_JOBS_PER_SECOND = 40.0
 """Bare Jobs on two idle cores with tuned flags, the speed that the usual times below are for."""
-PARTS = ("throughput-500", "overhead", "eta", "throughput-5000", "restart", "fairness", "door", "default-flags")
+PARTS = (
+    "throughput-500",
+    "ceiling",
+    "overhead",
+    "eta",
+    "throughput-5000",
+    "restart",
+    "fairness",
+    "door",
+    "default-flags",
+)
 """What is measured, in this order; all but the last on the same plane."""
 
 
@@ -34,6 +44,8 @@ class Plan:
     """Alternations bare - RenderFleet of 500 each. Odd is best: the median is then a round, not a mean of two."""
     same_500: int
     """In how many of them the runners' own Jobs have a round too."""
+    ceiling: int
+    """How many renders' requests are replayed without an operator."""
     pairs_5000: int
     """At most; the second is left out when time is short."""
     default_flags_count: int
@@ -57,6 +69,7 @@ class Plan:
         """How long a part takes where bare Jobs run at USUAL_JOBS_PER_SECOND; for deciding what still fits."""
         usual: dict[str, float] = {
             "throughput-500": self.pairs_500 * 45 + self.same_500 * 12,
+            "ceiling": 15 + self.ceiling * 0.08,
             "overhead": self.singles * 2.5,
             "eta": 10 + self.eta_renders * 0.35,
             "throughput-5000": 420,
@@ -73,6 +86,7 @@ FULL = Plan(
     limit_seconds=25 * 60,
     pairs_500=5,
     same_500=3,
+    ceiling=400,
     pairs_5000=2,
     default_flags_count=100,
     default_flags_pairs=2,
@@ -90,6 +104,7 @@ QUICK = Plan(
     limit_seconds=6 * 60,
     pairs_500=3,
     same_500=0,
+    ceiling=0,
     pairs_5000=0,
     default_flags_count=50,
     default_flags_pairs=1,
@@ -100,7 +115,7 @@ QUICK = Plan(
     finished=500,
     live=100,
     door=Size(pairs=3, seconds=1.2, listeners=1000, changes=8),
-    parts=tuple(part for part in PARTS if part != "throughput-5000"),
+    parts=tuple(part for part in PARTS if part not in ("ceiling", "throughput-5000")),
 )
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from renderfleet_bench import door, overhead, plane, restart, throughput, waiting
+from renderfleet_bench import ceiling, door, overhead, plane, restart, throughput, waiting
 from renderfleet_bench import fleet as fleets
 from renderfleet_bench.fleet import Fleet
 from renderfleet_bench.load import RunnerJobs
@@ -50,6 +50,7 @@ class Run:
                 if WAITING & set(parts):
                     await waiting.prepare(fleet)
                 await self._part("throughput-500", self._throughput_500, fleet)
+                await self._part("ceiling", self._ceiling, fleet)
                 await self._part("overhead", self._overhead, fleet)
                 await self._part("eta", self._eta, fleet)
                 await self._part("throughput-5000", self._throughput_5000, fleet)
@@ -144,6 +145,24 @@ class Run:
     async def _throughput_500(self, fleet: Fleet) -> None:
         await self._alternate(fleet, "throughput-500", "ratio_500", 500, self._plan.pairs_500, same=self._runner_jobs)
 
+    async def _ceiling(self, fleet: Fleet) -> None:
+        found = await ceiling.measure(fleet, self._plan.ceiling)
+        report = self.report
+        report.sections["Processor time per request on a render: as it is, with the smallest status"] = found.rows()
+        report.raw["ceiling"] = found.raw()
+        rounds = self._spent[0] if self._spent else None
+        if rounds is None or rounds.same_seconds is None:
+            report.notes["ratio_ceiling"] = (
+                "needs rounds of bare Jobs and of the runners' Jobs: throughput-500, long form"
+            )
+            return
+        whole, smallest = found.ceilings(rounds.bare_seconds, rounds.same_seconds)
+        report.numbers["ratio_ceiling"] = smallest
+        report.notes["ratio_ceiling"] = (
+            f"{1000 * rounds.bare_seconds:.1f} ms a bare Job, {1000 * rounds.same_seconds:.1f} ms a runner's Job;"
+            f" with the requests as they are {whole:.2f}"
+        )
+
     async def _overhead(self, fleet: Fleet) -> None:
         found = await overhead.measure(fleet, self._plan.singles)
         self.report.numbers["overhead_p50_s"] = found.p50_seconds
@@ -225,7 +244,8 @@ class Run:
                 f"{1000 * found.cpu_seconds / found.renders:.1f} ms per render, {found.rss_mib:.0f} MiB at its peak",
             ),
         ]
-        title = f"Processor time per bare Job, per render ({key}); ratio by it: {found.ratio_by_cpu:.2f}"
+        who = "per bare Job, per runner's Job, per render" if found.same else "per bare Job, per render"
+        title = f"Processor time {who} ({key}); ratio by it: {found.ratio_by_cpu:.2f}"
         self.report.sections[title] = found.cpu_rows()
         self._peak_rss_mib = max(self._peak_rss_mib, found.rss_mib)
         if found.ratio_same is not None:

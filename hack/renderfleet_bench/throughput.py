@@ -73,6 +73,7 @@ class Alternation:
     """From the last end until the last render is archived and let go of, and the last Job has ended."""
     rss_mib: float = 0.0
     cpu_bare: dict[str, float] = field(default_factory=dict)
+    cpu_same: dict[str, float] = field(default_factory=dict)
     cpu_ours: dict[str, float] = field(default_factory=dict)
     """Processor seconds of all rounds, by process."""
     pair_seconds: float = 0.0
@@ -111,16 +112,32 @@ class Alternation:
 
         What the throughput's ratio comes to when both cores are busy with nothing else; other load disturbs it less.
         """
-        return (sum(self.cpu_bare.values()) / self.jobs) / (sum(self.cpu_ours.values()) / self.renders)
+        return self.bare_seconds / (sum(self.cpu_ours.values()) / self.renders)
+
+    @property
+    def bare_seconds(self) -> float:
+        """Processor time per bare Job, all processes together."""
+        return sum(self.cpu_bare.values()) / self.jobs
+
+    @property
+    def same_seconds(self) -> float | None:
+        """The same per runner's Job alone; None when those were not measured."""
+        return sum(self.cpu_same.values()) / sum(one.count for one in self.same) if self.same else None
 
     def cpu_rows(self) -> list[tuple[str, str]]:
-        """Milliseconds per object by process: bare Job, render."""
-        bare, ours = (
-            {name: 1000 * seconds / count for name, seconds in [*spent.items(), ("all", sum(spent.values()))]}
-            for spent, count in ((self.cpu_bare, self.jobs), (self.cpu_ours, self.renders))
-        )
+        """Milliseconds per object by process: bare Job, the runner's Job alone where it was measured, render."""
+        counted = [(self.cpu_bare, self.bare), (self.cpu_same, self.same), (self.cpu_ours, self.ours)]
+        columns = [
+            {
+                name: 1000 * seconds / sum(one.count for one in rounds)
+                for name, seconds in [*spent.items(), ("all", sum(spent.values()))]
+            }
+            for spent, rounds in counted
+            if rounds
+        ]
+        ours = columns[-1]
         return [
-            (name, f"{bare.get(name, 0):.1f} ms, {ours[name]:.1f} ms")
+            (name, ", ".join(f"{column.get(name, 0):.1f} ms" for column in columns))
             for name in sorted(ours, key=lambda name: -ours[name])
         ]
 
@@ -144,6 +161,7 @@ class Alternation:
             "ratioByCpu": self.ratio_by_cpu,
             "cpuSeconds": self.cpu_seconds,
             "cpuBare": self.cpu_bare,
+            "cpuSame": self.cpu_same,
             "cpuOurs": self.cpu_ours,
             "writes": dict(self.writes),
             "fleetWrites": dict(self.fleet_writes),
@@ -193,7 +211,10 @@ async def alternate(
         line(found.bare[-1].text())
         await remove_all(fleet.plane.cluster, JOBS, BARE.namespace)
         if same is not None and number < same_rounds:
-            found.same.append(Round.of("their Jobs", await run_batch(fleet.plane.cluster, same, names)))
+            before = fleet.cpu_seconds()
+            batch = await run_batch(fleet.plane.cluster, same, names)
+            add(found.cpu_same, before, fleet.cpu_seconds())
+            found.same.append(Round.of("their Jobs", batch))
             line(found.same[-1].text())
             await remove_all(fleet.plane.cluster, JOBS, same.namespace)
         await _measure_ours(fleet, names, found)

@@ -125,6 +125,21 @@ def test_processor_time_is_compared_over_all_processes():
     ]
 
 
+def test_the_runners_jobs_alone_stand_between_bare_jobs_and_renders():
+    found = Alternation(
+        10,
+        bare=[round_of("bare Jobs", 50.0, count=10)],
+        same=[round_of("their Jobs", 45.0, count=10)],
+        ours=[round_of("RenderFleet", 40.0, count=10)],
+        cpu_bare={"api": 0.3},
+        cpu_same={"api": 0.4},
+        cpu_ours={"api": 0.6},
+    )
+
+    assert found.same_seconds == pytest.approx(0.04)
+    assert found.cpu_rows()[0] == ("api", "30.0 ms, 40.0 ms, 60.0 ms")
+
+
 def test_a_bare_round_without_its_neighbour_does_not_lower_the_processor_time_per_job():
     found = Alternation(
         10,

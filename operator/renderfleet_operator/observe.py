@@ -58,7 +58,7 @@ LAST_WORDS_SECONDS = 45.0
 """After a runner is gone, a request it sent may still be on its way: D-ID's gateway gives up after about 29 s."""
 
 EVENTS_EVERY_SECONDS = 12.0
-"""Between two looks at why a Job gets no pod."""
+"""How long a Job goes without a pod before anybody asks why, and between two such looks at a namespace's Events."""
 
 _SPECS: Mapping[str, type[RenderSpec]] = {
     "AvatarRender": AvatarRenderSpec,
@@ -87,8 +87,8 @@ class Observer:
     _silent_since: dict[str, float] = field(default_factory=dict)
     """Since when an attempt's runner is known to be gone without a word, by record prefix."""
     _estimates: dict[str, int | None] = field(default_factory=dict)
-    _asked_why: dict[str, float] = field(default_factory=dict)
-    """When the Events of a Job without a pod were last listed, by its render's UID."""
+    _refused: dict[str, tuple[float, Mapping[str, str]]] = field(default_factory=dict)
+    """By namespace: when its Events were last listed, and what they said of which Job's pod."""
 
     async def observe(self, key: Key, body: Body) -> Observed:
         """The world around the render `body`."""
@@ -127,7 +127,6 @@ class Observer:
     def forget(self, uid: str) -> None:
         """A render is gone or at its end."""
         self._estimates.pop(uid, None)
-        self._asked_why.pop(uid, None)
         for prefix in [one for one in self._silent_since if f"/{uid}/" in one]:
             del self._silent_since[prefix]
 
@@ -213,28 +212,40 @@ class Observer:
     async def _why_no_pod(self, render: Render, job: Body, since: float) -> RunnerSeen:
         """A Job that gets no pod, and why; while nothing says why, its controller is only busy.
 
-        A full quota is in our cache. Any other refusal is in the controller's Events, which are dear to list (the API
-        server filters them one by one), so they are asked for late and seldom.
+        A full quota is in our cache. Any other refusal is in the controller's Events.
         """
         about = job["metadata"]
         if render.status.get("reason") in TAKEN_BACK:  # it was found out, and said, before
             return RunnerSeen(Runner.STARTING, since=since)
         if self._quota_is_full(about["namespace"]):
             return RunnerSeen(Runner.STARTING, since=since, code=NO_POD)
-        now = self.clock.now()
-        asked = max(since, self._asked_why.get(render.uid, since))  # what was asked of an earlier Job is old news
-        if now - asked < EVENTS_EVERY_SECONDS:
+        if self.clock.now() - since < EVENTS_EVERY_SECONDS:
             return RunnerSeen(Runner.WORKING, since=since)
-        self._asked_why[render.uid] = now
-        listed = await self.cluster.list(
-            EVENTS, about["namespace"], field_selector=f"involvedObject.uid={about['uid']},reason=FailedCreate"
-        )
-        if not listed.items:
+        said = (await self._refusals(about["namespace"])).get(about["uid"])
+        if said is None:
             return RunnerSeen(Runner.WORKING, since=since)
-        latest = max(listed.items, key=lambda one: str(one.get("lastTimestamp") or ""))  # they come sorted by name
-        said = str(latest.get("message") or "")
         code = NO_POD if "exceeded quota" in said else POD_REFUSED
         return RunnerSeen(Runner.STARTING, since=since, code=code, detail=said[:500])
+
+    async def _refusals(self, namespace: str) -> Mapping[str, str]:
+        """What the Job controller says of pods that it could not make, by their Jobs' UIDs.
+
+        Events are dear to list: the API server has no cache of them and reads all of a namespace's to find a few. In a
+        rush thousands of Jobs have no pod yet, so they are listed now and then, once for all Jobs of the namespace.
+        """
+        now = self.clock.now()
+        listed_at, said = self._refused.get(namespace, (0.0, {}))
+        if now - listed_at < EVENTS_EVERY_SECONDS:
+            return said
+        self._refused[namespace] = (now, said)  # who asks meanwhile is told what was known
+        listed = await self.cluster.list(
+            EVENTS, namespace, field_selector="involvedObject.kind=Job,reason=FailedCreate"
+        )
+        ordered = sorted(listed.items, key=lambda one: str(one.get("lastTimestamp") or ""))
+        said = {str(one["involvedObject"].get("uid")): str(one.get("message") or "") for one in ordered}
+        fresh = {name: seen for name, seen in self._refused.items() if now - seen[0] < EVENTS_EVERY_SECONDS}
+        self._refused = {**fresh, namespace: (now, said)}
+        return said
 
     def _quota_is_full(self, namespace: str) -> bool:
         allowed, used = pods_of(self.cache.quotas.get(namespace))

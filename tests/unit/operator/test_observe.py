@@ -10,6 +10,7 @@ from renderfleet_crds import meta
 from renderfleet_operator.cache import Key
 from renderfleet_operator.decide.lifecycle import decide
 from renderfleet_operator.decide.observed import Policy, Runner
+from renderfleet_operator.decide.retries import NO_POD
 from renderfleet_operator.decide.view import Render
 from renderfleet_operator.observe import EVENTS_EVERY_SECONDS, Observer
 from renderfleet_operator.times import rfc3339
@@ -22,14 +23,15 @@ KEY = Key("AvatarRender", "rf-acme", "one")
 
 
 class Cluster:
-    """Has no Event to show, and counts who asks."""
+    """Shows its Events, and counts who asks."""
 
     def __init__(self) -> None:
         self.lists = 0
+        self.events: list[dict[str, Any]] = []
 
     async def list(self, *_: Any, **__: Any) -> Listing:
         self.lists += 1
-        return Listing([], "1")
+        return Listing(self.events, "1")
 
 
 def make() -> tuple[Observer, Any, Any]:
@@ -69,31 +71,54 @@ async def test_an_end_that_somebody_asked_to_redrive_is_let_go_of_as_any_other(p
         assert getattr(action, "to", None) == "absent"
 
 
-def _job_without_pod(created: float) -> dict[str, Any]:
+def _job_without_pod(created: float, uid: str = UID) -> dict[str, Any]:
     opened = attempt()
     about = {
         "name": opened["jobName"],
         "namespace": "rf-acme",
-        "uid": "job-1",
+        "uid": f"job-of-{uid}",
         "resourceVersion": "9",
         "creationTimestamp": rfc3339(created),
-        "labels": {meta.UID_LABEL: UID, meta.STAGE_LABEL: "generate", meta.ATTEMPT_LABEL: "0-1"},
-        "ownerReferences": [{"uid": UID}],
+        "labels": {meta.UID_LABEL: uid, meta.STAGE_LABEL: "generate", meta.ATTEMPT_LABEL: "0-1"},
+        "ownerReferences": [{"uid": uid}],
     }
     return {"metadata": about, "status": {"startTime": rfc3339(created)}}
 
 
-async def test_why_a_job_has_no_pod_is_asked_now_and_then_and_forgotten_with_the_render() -> None:
-    observer, _, clock = make()
+def _running(uid: str) -> dict[str, Any]:
     one = body(status=running())
-    observer.cache.put_job(_job_without_pod(NOW - EVENTS_EVERY_SECONDS - 1))
+    one["metadata"]["uid"] = uid
+    return one
 
-    first, again = await observer.observe(KEY, one), await observer.observe(KEY, one)
 
-    assert (first.runner.state, again.runner.state) == (Runner.WORKING, Runner.WORKING)
-    assert observer.cluster.lists == 1  # type: ignore[attr-defined]
+async def test_why_jobs_have_no_pod_is_asked_now_and_then_for_all_of_a_namespace() -> None:
+    observer, _, clock = make()
+    cluster: Any = observer.cluster
+    renders = [_running(uid) for uid in ("one", "two", "three")]
+    for one in renders:
+        observer.cache.put_job(_job_without_pod(NOW - EVENTS_EVERY_SECONDS - 1, one["metadata"]["uid"]))
+
+    seen = [await observer.observe(KEY, one) for one in renders * 2]
+
+    assert {one.runner.state for one in seen} == {Runner.WORKING}
+    assert cluster.lists == 1
+
     clock.time += EVENTS_EVERY_SECONDS
-    await observer.observe(KEY, one)
-    assert observer.cluster.lists == 2  # type: ignore[attr-defined]
-    observer.forget(UID)
-    assert observer._asked_why == {}
+    for at, said in (("2026-01-01T00:00:02Z", "exceeded quota: x"), ("2026-01-01T00:00:01Z", "older words")):
+        involved = {"kind": "Job", "uid": "job-of-two"}
+        cluster.events.append({"involvedObject": involved, "lastTimestamp": at, "message": said})
+    one, two, three = [(await observer.observe(KEY, one)).runner for one in renders]
+
+    assert cluster.lists == 2
+    assert (one.state, three.state) == (Runner.WORKING, Runner.WORKING)
+    assert (two.state, two.code, two.detail) == (Runner.STARTING, NO_POD, "exceeded quota: x")
+
+
+async def test_a_young_job_without_a_pod_is_nothing_to_ask_about() -> None:
+    observer, _, _ = make()
+    observer.cache.put_job(_job_without_pod(NOW - EVENTS_EVERY_SECONDS + 1))
+
+    seen = await observer.observe(KEY, body(status=running()))
+
+    assert seen.runner.state is Runner.WORKING
+    assert observer.cluster.lists == 0  # type: ignore[attr-defined]

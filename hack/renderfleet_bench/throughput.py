@@ -193,15 +193,12 @@ async def alternate(
 ) -> None:
     """Add up to so many pairs to `found`, bare first, as long as `go_on` allows another one.
 
-    `same` has a round in between, in the first `same_rounds` of them. `keep_last` leaves the last round's finished renders where they are. When it is cut off, what `found` holds is whole
-    rounds; a bare one may be without its neighbour.
+    `same` has a round in between, in the first `same_rounds` of them. `keep_last` leaves the last round's finished renders
+    where they are. When it is cut off, what `found` holds is whole rounds; a bare one may be without its neighbour.
     """
     loop = asyncio.get_running_loop()
     size = found.size
     for number in range(pairs):
-        if number and not go_on(found):
-            line(f"no time for more than {number} pairs of {size}")
-            break
         begin = loop.time()
         names = [f"n{size}-{number}-{each}" for each in range(size)]
         before = fleet.cpu_seconds()
@@ -209,7 +206,7 @@ async def alternate(
         add(found.cpu_bare, before, fleet.cpu_seconds())
         found.bare.append(Round.of("bare Jobs", batch))
         line(found.bare[-1].text())
-        await remove_all(fleet.plane.cluster, JOBS, BARE.namespace)
+        removing_seconds = await remove_all(fleet.plane.cluster, JOBS, BARE.namespace)
         if same is not None and number < same_rounds:
             before = fleet.cpu_seconds()
             batch = await run_batch(fleet.plane.cluster, same, names)
@@ -219,9 +216,15 @@ async def alternate(
             await remove_all(fleet.plane.cluster, JOBS, same.namespace)
         await _measure_ours(fleet, names, found)
         line(found.ours[-1].text())
-        if not (keep_last and number == pairs - 1):
+        found.pair_seconds = loop.time() - begin + removing_seconds  # renders are yet to be removed, and take as long
+        is_last = number == pairs - 1
+        if not is_last and not go_on(found):
+            line(f"no time for more than {number + 1} pairs of {size}")
+            is_last = True
+        if not (keep_last and is_last):
             await clean(fleet)
-        found.pair_seconds = loop.time() - begin
+        if is_last:
+            break
 
 
 async def _measure_ours(fleet: Fleet, names: list[str], found: Alternation) -> None:

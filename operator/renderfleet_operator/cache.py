@@ -4,9 +4,10 @@ An object is replaced only by a newer one: our own write's answer goes in at onc
 state cannot undo it (resourceVersions of one kind are ordered numbers, KEP-5504). A deleted object's UID is remembered
 for a while, so that late news cannot bring it back.
 
-Finished renders are many and rarely asked for: they are kept as bytes, and their runners not at all.
+Finished renders are many and rarely asked for: they are kept packed, and their runners not at all.
 """
 
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -70,6 +71,7 @@ class Cache:
     """Tenant by namespace."""
     _live: dict[Key, Body] = field(default_factory=dict)
     _finished: dict[Key, bytes] = field(default_factory=dict)
+    """Packed: whole again when somebody asks, which is seldom."""
     _finished_as: dict[Key, str] = field(default_factory=dict)
     """The phase of each of those."""
     _versions: dict[Key, tuple[str, int]] = field(default_factory=dict)
@@ -88,7 +90,7 @@ class Cache:
         if body is not None:
             return body
         packed = self._finished.get(key)
-        return orjson.loads(packed) if packed is not None else None
+        return _unpacked(packed) if packed is not None else None
 
     def key_of(self, uid: str) -> Key | None:
         """Which render has that UID."""
@@ -139,7 +141,7 @@ class Cache:
         self._by_uid[uid] = key
         if (body.get("status") or {}).get("phase") in FINAL_WORDS and "deletionTimestamp" not in about:
             self._live.pop(key, None)
-            self._finished[key] = orjson.dumps(body)
+            self._finished[key] = _packed(body)
             self._finished_as[key] = body["status"]["phase"]
             for job in self._jobs.pop(uid, {}).values():
                 self._pod_ends.pop(job["metadata"]["uid"], None)
@@ -282,6 +284,16 @@ _JOB_METADATA = (
     "creationTimestamp",
     "deletionTimestamp",
 )
+
+
+def _packed(body: Body) -> bytes:
+    """Compressed: JSON alone would stay in the large buffers that it was written to, several times its size."""
+    return zlib.compress(orjson.dumps(body), 1)
+
+
+def _unpacked(packed: bytes) -> Body:
+    body: Body = orjson.loads(zlib.decompress(packed))
+    return body
 
 
 def _newer(body: Body, known: dict[str, Body]) -> bool:

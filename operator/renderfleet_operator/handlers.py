@@ -113,7 +113,7 @@ def make_settings() -> kopf.OperatorSettings:
     settings.watching.chunk_size = PAGE
     settings.networking.error_backoffs = _Pauses()
     settings.networking.enforce_retry_after = True
-    settings.queueing.idle_timeout = 1.0
+    settings.queueing.idle_timeout = 0.1
     settings.queueing.exit_timeout = 0.5
     settings.persistence.diffbase_storage = _NoDiff()
     settings.persistence.progress_storage = _NoProgress()

@@ -15,6 +15,7 @@ from renderfleet_crds.kinds import RENDER_PROVIDER, RENDER_TENANT, RENDERS, VIDE
 
 from .archive import Archive
 from .cache import Cache, Key
+from .children.tenant import namespace_of
 from .clock import Clock
 from .decide.video import needs
 from .decide.view import Render
@@ -108,15 +109,23 @@ class Intake:
                     return True
                 return False
             case RENDER_TENANT.kind:
+                is_new = body["metadata"]["name"] not in self.cache.tenants
                 if self.cache.put_tenant(body):
+                    if is_new:
+                        namespace = namespace_of(body)
+                        self._put_live(lambda render: render.namespace == namespace)
                     self.queue.put(Key(kind, "", body["metadata"]["name"]))
                     self.fleet.wake()
                     return True
                 return False
             case RENDER_PROVIDER.kind:
+                name = body["metadata"]["name"]
+                is_new = name not in self.cache.providers
                 if self.cache.put_provider(body):
                     self.fleet.provider_seen(body)
-                    self.queue.put(Key(kind, "", body["metadata"]["name"]))
+                    if is_new:
+                        self._put_live(lambda render: name in render.providers)
+                    self.queue.put(Key(kind, "", name))
                     return True
                 return False
             case _:
@@ -154,6 +163,12 @@ class Intake:
         self.forget_render(uid)
         if self.cache.remove_render(key, uid):
             self.queue.forget(key)
+
+    def _put_live(self, lacked: Callable[[Render], bool]) -> None:
+        """What they lacked is there: until now they stood in no lane, so no admission pass finds them."""
+        for key, body in self.cache.live():
+            if lacked(Render(body)):
+                self.queue.put(key)
 
     def _put_render_of(self, uid: str | None) -> None:
         key = self.cache.key_of(uid) if uid is not None else None

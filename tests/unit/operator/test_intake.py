@@ -11,6 +11,7 @@ from renderfleet_operator.metrics import Metrics
 
 from .builders import body, ended, running
 from .test_archive import make as make_archive
+from .test_fleet import TENANT, provider
 from .test_observe import make as make_observer
 
 FACE = Key("AvatarRender", "rf-acme", "face")
@@ -64,3 +65,27 @@ async def test_who_is_at_its_end_waits_for_nobody(end: str | None) -> None:
 
     assert put == [FACE]
     assert intake.dependents == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [
+        pytest.param("RenderProvider", provider(), id="the provider that it asks for"),
+        pytest.param("RenderTenant", TENANT, id="the tenant whose namespace it is in"),
+    ],
+)
+def test_who_was_there_first_is_looked_at_when_what_it_lacked_comes(kind: str, made: dict[str, Any]) -> None:
+    """It stands in no queue that an admission pass would look at: one that is applied first would wait for a resync."""
+    intake, _, put = make()
+    intake.deleted("RenderProvider", provider())
+    intake.deleted("RenderTenant", TENANT)
+    intake.seen("AvatarRender", body(name="face", uid="f", version=6))
+    intake.seen("VoiceJob", body("VoiceJob", name="other", uid="o", namespace="rf-else", version=7))
+    put.clear()
+
+    intake.seen(kind, {**made, "metadata": {**made["metadata"], "resourceVersion": "98"}})
+    assert put == [FACE, Key(kind, "", made["metadata"]["name"])]
+
+    put.clear()
+    intake.seen(kind, {**made, "metadata": {**made["metadata"], "resourceVersion": "99"}})
+    assert FACE not in put

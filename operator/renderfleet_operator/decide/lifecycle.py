@@ -61,6 +61,7 @@ POD_REFUSED = "PodRefused"
 """Code of a Job whose pod is refused for another reason than the quota."""
 
 _REDRIVABLE = frozenset({Phase.FAILED, Phase.DEAD_LETTERED, Phase.CANCELLED, Phase.ABORTED, Phase.HELD})
+_SUSPENDED = Wait(Reason.SUSPENDED, "spec.suspend is true")
 _ACCEPTED: Mapping[ConditionType, Word] = {ConditionType.PROVIDER_ACCEPTED: "True"}
 _STORED: Mapping[ConditionType, Word] = {ConditionType.MEDIA_STORED: "True"}
 
@@ -228,7 +229,7 @@ def _child_stops(render: Render, seen: Observed) -> list[Action]:
     if child is None or child.body is None:
         return []
     other = Render(dict(child.body))
-    if other.is_finished or other.spec.get("cancel"):
+    if not video.is_child(render, other) or other.is_finished or other.spec.get("cancel"):
         return []
     return [PatchVoiceJob(child.name, {"cancel": True})]
 
@@ -288,6 +289,7 @@ def _bill(render: Render, seen: Observed) -> int:
 
 def _fail(render: Render, seen: Observed, hopeless: Hopeless) -> list[Action]:
     return [
+        *_child_stops(render, seen),
         LeaveAdmission(),
         WriteStatus(
             report(
@@ -323,7 +325,8 @@ def _waiting_to_start(render: Render, seen: Observed) -> list[Action]:
         case Hopeless():
             return _fail(render, seen, ready)
         case Blocked():
-            return [*ready.first, LeaveAdmission(), *_wait(render, seen, ready.wait)]
+            wait = _SUSPENDED if render.spec.get("suspend") else ready.wait
+            return [*ready.first, LeaveAdmission(), *_wait(render, seen, wait)]
         case Ready():
             pass
     if stopped := _own_stop(render, seen):
@@ -334,7 +337,7 @@ def _waiting_to_start(render: Render, seen: Observed) -> list[Action]:
 def _own_stop(render: Render, seen: Observed) -> Wait | None:
     """What keeps it out of the provider's queue altogether."""
     if render.spec.get("suspend"):
-        return Wait(Reason.SUSPENDED, "spec.suspend is true")
+        return _SUSPENDED
     if not seen.is_tenant:
         return Wait(Reason.NAMESPACE_NOT_A_TENANT, f"no RenderTenant has the namespace {render.namespace}")
     if seen.missing_provider is not None:

@@ -5,7 +5,7 @@ speech     audioKey, or audioUrl, or output `speech` of voiceRef or of the Voice
 
 the named render is      then
 not there                wait: it may be applied a moment later
-not finished             wait
+not finished             wait; our own VoiceJob is as urgent as the video, and suspended with it
 finished well            go on with its output
 finished badly           Failed, DependencyFailed; of our own VoiceJob after a redrive: redrive that first
 """
@@ -75,27 +75,40 @@ def _judge(render: Render, needed: Dependency, wanted: str) -> Blocked | Hopeles
     which = f"{needed.kind} {needed.name}"
     ours = render.spec.get("script") is not None and needed.kind == "VoiceJob"
     if needed.body is None:
-        first = (CreateVoiceJob(voice_job(render)),) if ours else ()
+        first = (CreateVoiceJob(voice_job(render)),) if ours and not render.spec.get("suspend") else ()
         return Blocked(Wait(Reason.DEPENDENCY_PENDING, f"{which} does not exist yet"), first)
     other = Render(dict(needed.body))
-    if ours and not _is_our_child(render, other):
+    if ours and not is_child(render, other):
         return Hopeless(Reason.NAME_CONFLICT, f"{which} exists already and is not ours; it must be deleted first")
     phase = other.phase
+    news = _told_since(render, other) if ours else {}
     if phase is Phase.SUCCEEDED:
         for output in other.status.get("outputs") or ():
             if output["name"] == wanted:
                 return dict(output)
         return Hopeless(Reason.DEPENDENCY_FAILED, f"{which} has no output {wanted}")
     if ours and other.spec.get("redrive", 0) < render.run and (phase is None or phase.is_final or phase is Phase.HELD):
-        again = PatchVoiceJob(needed.name, {"redrive": render.run, "cancel": False})
+        again = PatchVoiceJob(needed.name, {"redrive": render.run, "cancel": False, **news})
         return Blocked(Wait(Reason.DEPENDENCY_PENDING, f"{which} is tried again"), (again,))
     if phase is not None and phase.is_final and not other.wants_new_run:
         why = other.status.get("reason") or phase
         return Hopeless(Reason.DEPENDENCY_FAILED, f"{which} ended as {phase}: {why}")
-    return Blocked(Wait(Reason.DEPENDENCY_PENDING, f"{which} is {phase or Phase.QUEUED}"))
+    tell = (PatchVoiceJob(needed.name, news),) if news else ()
+    return Blocked(Wait(Reason.DEPENDENCY_PENDING, f"{which} is {phase or Phase.QUEUED}"), tell)
 
 
-def _is_our_child(render: Render, other: Render) -> bool:
+def _told_since(render: Render, child: Render) -> Body:
+    """What the video was told after its VoiceJob was made, and the VoiceJob goes by."""
+    news: Body = {}
+    if child.priority != render.priority:
+        news["priority"] = render.priority
+    if bool(child.spec.get("suspend")) != bool(render.spec.get("suspend")):
+        news["suspend"] = bool(render.spec.get("suspend"))
+    return news
+
+
+def is_child(render: Render, other: Render) -> bool:
+    """The other one was made for this video."""
     return any(owner.get("uid") == render.uid for owner in other.metadata.get("ownerReferences") or ())
 
 

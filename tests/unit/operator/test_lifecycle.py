@@ -685,6 +685,62 @@ class TestVideo:
 
         assert act.PatchVoiceJob("x", {"redrive": 1, "cancel": False}) in todo
 
+    def test_a_suspended_video_has_nothing_spoken(self) -> None:
+        """Its VoiceJob would be paid for while somebody believes that all stands still."""
+        one = self.spoken()
+        one.spec["suspend"] = True
+
+        todo = decide(one, seen())
+
+        assert kinds(todo) == ["LeaveAdmission", "WriteStatus"]
+        assert status_of(todo)["reason"] == "Suspended"
+
+    @pytest.mark.parametrize(
+        ("changed", "as_yet"),
+        [
+            pytest.param({"suspend": True}, {"suspend": False}, id="suspended"),
+            pytest.param({"suspend": False}, {"suspend": True}, id="resumed"),
+            pytest.param({"priority": 900}, {"priority": 100}, id="more urgent"),
+        ],
+    )
+    def test_a_voice_goes_by_what_its_video_is_told_meanwhile(
+        self, changed: dict[str, Any], as_yet: dict[str, Any]
+    ) -> None:
+        one = self.spoken()
+        one.spec.update(changed)
+
+        todo = decide(one, seen(dependencies={"speech": self.child({"phase": "Queued"}, **as_yet)}))
+        again = decide(one, seen(dependencies={"speech": self.child({"phase": "Queued"}, **changed)}))
+
+        assert act.PatchVoiceJob("x", changed) in todo
+        assert "PatchVoiceJob" not in kinds(again)
+
+    def test_a_voice_that_is_redriven_for_a_suspended_video_stays_suspended(self) -> None:
+        one = self.spoken(status={"phase": "Queued", "reason": "Redriven", "run": 1, "queuedAt": rfc3339(NOW)})
+        one.spec["suspend"] = True
+
+        todo = decide(one, seen(dependencies={"speech": self.child(ended("Failed"))}))
+
+        assert act.PatchVoiceJob("x", {"redrive": 1, "cancel": False, "suspend": True}) in todo
+
+    def test_a_video_that_fails_for_its_picture_has_nothing_more_spoken(self) -> None:
+        one = self.spoken()
+        one.spec["avatarRef"] = {"name": "face"}
+        world = {"picture": self.face(ended("Failed")), "speech": self.child({"phase": "Queued"})}
+
+        todo = decide(one, seen(dependencies=world))
+
+        assert act.PatchVoiceJob("x", {"cancel": True}) in todo
+        assert status_of(todo)["reason"] == "DependencyFailed"
+
+    @pytest.mark.parametrize("spec", [{}, {"cancel": True}], ids=["failing", "cancelled"])
+    def test_a_strangers_voice_job_is_left_alone(self, spec: dict[str, Any]) -> None:
+        one = self.spoken()
+        one.spec.update(spec)
+        stranger = Dependency("VoiceJob", "x", body("VoiceJob", {"phase": "Running"}))
+
+        assert "PatchVoiceJob" not in kinds(decide(one, seen(dependencies={"speech": stranger})))
+
     def test_cancelling_a_video_cancels_its_voice(self) -> None:
         one = self.spoken()
         one.spec["cancel"] = True

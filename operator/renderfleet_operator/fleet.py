@@ -7,7 +7,7 @@ fence is written, and loses it when that takes too long.
 
 import bisect
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -472,6 +472,15 @@ class Fleet:
     def waiting_by_lane(self) -> dict[admission.LaneKey, int]:
         """How many wait in each lane."""
         return {key: len(lane) for key, lane in self._lanes.items()}
+
+    def waiting_outside(self) -> Iterator[tuple[str, str]]:
+        """(provider, reason told) of each render that waits but stands in no lane: its turn would be no use to it yet."""
+        for _, body in self.cache.live():
+            render = Render(body)
+            told = render.status.get("reason")
+            is_waiting = render.phase in (Phase.QUEUED, Phase.RETRYING)
+            if is_waiting and told and render.uid not in self._lane_of and render.uid not in self._tickets:
+                yield render.provider, str(told)
 
     def waiting_by_stage(self) -> dict[Stage, tuple[int, float]]:
         """How many wait for each stage, and since when the longest-waiting one does (seconds since 1970)."""

@@ -68,7 +68,8 @@ class Metrics:
         )
         self.attempts = Counter(
             "renderfleet_attempts",
-            "Attempts that ended, by kind, stage and error category; `done` for those that worked.",
+            "Attempts that ended, by kind, stage and error category; `done` for those that worked. What a vendor makes of "
+            "a job that it accepted is stage `poll`.",
             ["kind", "stage", "category"],
             registry=self.registry,
         )
@@ -119,13 +120,12 @@ class Metrics:
 
     def status_written(self, before: Render, after: Render, now: float) -> None:
         """A render's status moved."""
-        if before.phase != after.phase:
+        if (before.phase or Phase.QUEUED) != after.phase:
             self._phase_left(before, now)
         if after.is_finished and not before.is_finished:
             self.ends.labels(after.kind, str(after.phase), str(after.status.get("reason"))).inc()
-        if before.open_attempt is not None and after.open_attempt is None and after.attempts:
-            last = after.attempts[-1]
-            self.attempts.labels(after.kind, last["stage"], last.get("category") or "done").inc()
+        if ended := _attempt_ended(before, after):
+            self.attempts.labels(after.kind, *ended).inc()
         if (spent := _actual_micros(after) - _actual_micros(before)) > 0:
             currency = str(after.status["cost"].get("currency", "USD"))
             self.cost.labels(after.kind, after.provider, currency).inc(spent / 1_000_000)
@@ -180,6 +180,23 @@ class Metrics:
             yield from _pool_gauges(self._fleet, self._clock.now(), gauges.pool_of)
 
 
+def _attempt_ended(before: Render, after: Render) -> tuple[str, str] | None:
+    """(stage, category) of what this write ended; None when it ended none, or took one back as if it had never been."""
+    last = after.attempts[-1] if after.attempts else {}
+    if before.phase is Phase.WAITING:  # its start was counted when the vendor accepted
+        if after.phase is Phase.FINALIZING:
+            return Stage.POLL, "done"
+        return (Stage.POLL, str(last["category"])) if "category" in last else None
+    opened = before.open_attempt
+    if (
+        opened is None
+        or "endedAt" not in last
+        or (opened["stage"], opened["number"]) != (last["stage"], last["number"])
+    ):
+        return None
+    return str(last["stage"]), str(last.get("category") or "done")
+
+
 def _actual_micros(render: Render) -> int:
     """What this run of it has cost so far; a redrive begins at nothing again."""
     return int((render.status.get("cost") or {}).get("actualMicros") or 0)
@@ -216,7 +233,8 @@ def _fleet_gauges(fleet: Fleet, now: float) -> Iterable[Metric]:
         "renderfleet_waiting_oldest_seconds", "How long the longest-waiting render waits.", labels=["provider"]
     )
     stopped = fleet.stopped_by_lane()
-    counts: Tally[tuple[str, str]] = Tally()
+    # A name that no provider has is whatever a user typed.
+    counts = Tally((name if name in fleet.accounts else "none", why) for name, why in fleet.waiting_outside())
     for lane, count in fleet.waiting_by_lane().items():
         reason = stopped[lane].reason.value if lane in stopped else "BehindOthers"
         counts[lane[0] or "none", reason] += count

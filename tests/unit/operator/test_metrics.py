@@ -169,6 +169,63 @@ def test_the_rest_at_an_end_is_no_phase_to_be_timed() -> None:
     assert samples(metrics, "renderfleet_phase_seconds_count") == {}
 
 
+def test_telling_why_it_waits_ends_no_phase() -> None:
+    """It was counted twice else: when it was told, and when it started."""
+    metrics = Metrics()
+
+    metrics.status_written(render(), render(status={"phase": "Queued", "reason": "QuotaExhausted"}), NOW)
+
+    assert samples(metrics, "renderfleet_phase_seconds_count") == {}
+
+
+def test_an_attempt_that_was_taken_back_is_none() -> None:
+    """The one before it was counted once more else, each time that the quota refused a Job."""
+    metrics = Metrics()
+    first = attempt(1, category="transient")
+    metrics.status_written(render(status=running()), render(status=running("AvatarRender", first)), NOW)
+    fenced = render(status=running("AvatarRender", first, attempt(2)))
+
+    metrics.status_written(fenced, render(status={**running("AvatarRender", first), "phase": "Queued"}), NOW)
+
+    assert samples(metrics, "renderfleet_attempts_total") == {("transient", "AvatarRender", "generate"): 1}
+
+
+def test_what_a_vendor_made_of_a_job_it_had_accepted_is_counted_too() -> None:
+    metrics = Metrics()
+    at_vendor = render("VideoRender", waiting())
+    failed = attempt(kind="VideoRender", category="outage", charged="false")
+    metrics.status_written(at_vendor, render("VideoRender", running("VideoRender", failed, phase="Retrying")), NOW)
+    fetched = [*waiting()["attempts"], attempt(kind="VideoRender", stage=Stage.FINALIZE)]
+    metrics.status_written(
+        at_vendor, render("VideoRender", running("VideoRender", *fetched, stage=Stage.FINALIZE)), NOW
+    )
+    metrics.status_written(at_vendor, render("VideoRender", {**waiting(), "phase": "Cancelled"}), NOW)
+
+    assert samples(metrics, "renderfleet_attempts_total") == {
+        ("outage", "VideoRender", "poll"): 1,
+        ("done", "VideoRender", "poll"): 1,
+    }
+
+
+def test_who_waits_outside_of_any_queue_is_counted_by_what_was_told() -> None:
+    told = {"phase": "Queued", "reason": "DependencyPending"}
+    stray = {"phase": "Queued", "reason": "ProviderUnknown"}
+    fleet, clock = make(
+        body("VideoRender", told, name="video", uid="v"),
+        body(status=stray, name="stray", uid="s", spec={"provider": "anything-a-user-may-type"}),
+        body(status=running(), name="runs", uid="r"),
+        providers=[provider("did"), provider("openai", hold=True)],
+    )
+    put(fleet, "stands-in-line")
+    fleet.run_pass()
+
+    assert samples(Metrics(fleet, clock), "renderfleet_waiting") == {
+        ("did", "DependencyPending"): 1,
+        ("none", "ProviderUnknown"): 1,
+        ("openai", "ProviderHeld"): 1,
+    }
+
+
 def test_how_full_quotas_are_is_a_distribution() -> None:
     fleet, clock = make(body(status=running()))
     fleet.cache.put_quota(quota(4))

@@ -108,6 +108,8 @@ def decide(render: Render, seen: Observed) -> list[Action]:
 
 def _at_rest(render: Render, seen: Observed) -> list[Action]:
     """Nothing is started any more: keep the history, then the object's time runs out."""
+    if edited := _taken_up(render, seen):
+        return edited
     finished = render.finished_at or seen.now
     if render.has_finalizer:
         if seen.archived:
@@ -118,6 +120,15 @@ def _at_rest(render: Render, seen: Observed) -> list[Action]:
         return []
     left = finished + _time_to_live(render, seen) - seen.now
     return [LookAgain(left)] if left > 0 else [DeleteRender()]
+
+
+def _taken_up(render: Render, seen: Observed) -> list[Action]:
+    """An edit that moves nothing is seen all the same: by kstatus' rules it is in progress until the status says so."""
+    status = render.status
+    if status.get("observedGeneration") == render.generation or render.is_deleting or render.phase is None:
+        return []
+    reason = Reason(status.get("reason") or Reason.ACCEPTED)
+    return [WriteStatus(report(render, seen.now, render.phase, reason, _message(render)))]
 
 
 def _time_to_live(render: Render, seen: Observed) -> float:
@@ -748,7 +759,7 @@ def _held(render: Render, seen: Observed) -> list[Action]:
         if seen.runner.state is Runner.FOREIGN:
             return [LookAgain(30)]
         return [_requeue(render, seen, Reason.ACCEPTED, "the name is free again")]
-    return []
+    return _taken_up(render, seen)
 
 
 # Parts of a status

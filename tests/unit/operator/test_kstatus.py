@@ -113,6 +113,38 @@ def test_every_phase_is_walked_through_and_judged_right() -> None:
     assert {phase for walk in (video, dead, held, refused, cancelled, aborted) for phase in walk.phases} == set(Phase)
 
 
+@pytest.mark.parametrize(
+    ("runner", "phase"),
+    [
+        pytest.param(done(), "Succeeded", id="asked to redrive what has succeeded"),
+        pytest.param(broke("moderation"), "Failed", id="with a longer life after a failure"),
+        pytest.param(RunnerSeen(Runner.UNKNOWN), "Held", id="more urgent while held"),
+    ],
+)
+def test_an_edit_that_moves_nothing_is_taken_up_too(runner: RunnerSeen, phase: str) -> None:
+    """kstatus, and with it Flux and Argo CD, would wait for ever else."""
+    edit = {"Succeeded": {"redrive": 1}, "Failed": {"ttlSecondsAfterFinished": 90_000}, "Held": {"priority": 900}}[
+        phase
+    ]
+    walk = Walk().look(admitted=True).look(runner)
+    before = walk.body["status"]
+
+    walk.edit(**edit).look()
+
+    changed = {name for name, value in walk.body["status"].items() if before.get(name) != value}
+    assert walk.phases == ["Running", phase, phase]
+    assert changed == {"observedGeneration", "conditions"}
+    assert not [one for one in decide(Render(walk.body), seen(now=walk.now)) if isinstance(one, WriteStatus)]
+
+
+def test_the_deletion_of_what_has_ended_is_no_edit_to_take_up() -> None:
+    """The API server counts it as a generation."""
+    walk = Walk().look(admitted=True).look(done()).edit()
+    walk.body["metadata"]["deletionTimestamp"] = whole_seconds(walk.now)
+
+    assert not [one for one in decide(Render(walk.body), seen(now=walk.now)) if isinstance(one, WriteStatus)]
+
+
 @pytest.mark.parametrize("phase", Phase)
 def test_one_wait_serves_all_ends(phase: Phase) -> None:
     found = conditions_of(report(render(), NOW, phase, Reason.STARTED, "words"))

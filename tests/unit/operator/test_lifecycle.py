@@ -153,7 +153,12 @@ def test_a_script_that_was_paid_for_is_kept(runner: RunnerSeen, phase: str) -> N
             id="what succeeded is not driven again: it would be paid again",
         ),
         pytest.param(render("VideoRender", waiting()), seen(), ["WatchVendorJob"], id="a vendor at work is looked at"),
-        pytest.param(render(status={"phase": "Held", "reason": "OutcomeUnknown"}), seen(), [], id="Held rests"),
+        pytest.param(
+            render(status={"phase": "Held", "reason": "OutcomeUnknown", "observedGeneration": 1}),
+            seen(),
+            [],
+            id="Held rests",
+        ),
     ],
 )
 def test_what_is_done(one: Render, world: Observed, expected: list[str]) -> None:

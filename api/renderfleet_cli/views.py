@@ -50,6 +50,8 @@ class Render:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     deleting_since: datetime | None = None
+    not_archived: str = ""
+    """Why its history is not in the archive yet, where the operator says so; only the cluster tells, REST is the archive."""
     deleted: bool = False
     """It is in the cluster no more; what is told here is the last that was seen."""
     estimated_micros: int | None = None
@@ -146,6 +148,7 @@ def from_resource(body: Document) -> Render:
         started_at=moment(status.get("startedAt")),
         finished_at=moment(status.get("finishedAt")),
         deleting_since=moment(about.get("deletionTimestamp")),
+        not_archived=_not_archived(status),
         estimated_micros=cost.get("estimatedMicros"),
         actual_micros=cost.get("actualMicros"),
         currency=cost.get("currency") or "USD",
@@ -159,6 +162,11 @@ def from_resource(body: Document) -> Render:
         finalizers=tuple(about.get("finalizers") or ()),
         raw=body,
     )
+
+
+def _not_archived(status: Document) -> str:
+    told = (one for one in status.get("conditions") or () if one["type"] == "Archived" and one["status"] == "False")
+    return str(next(told, {}).get("message", ""))
 
 
 def from_job(job: Document) -> Render:

@@ -45,7 +45,7 @@ def why(render: Render, around: Surroundings, now: datetime) -> str:
         case Phase.HELD:
             said = [_waits(render, around, now), _freed(render, around, now)]
         case Phase.SUCCEEDED | Phase.FAILED | Phase.DEAD_LETTERED | Phase.CANCELLED | Phase.ABORTED:
-            said = [_ended(render, now), _way_on(render, around)]
+            said = [_ended(render, now), _kept(render), _way_on(render, around)]
         case unknown:
             assert_never(unknown)
     return " ".join(filter(None, [*said, _paid(render)]))
@@ -312,6 +312,12 @@ def _ended(render: Render, now: datetime) -> str:
             return _sentence(f"{_subject(render)} was stopped{when} before it ever started: {why_so}")
         case _:
             return _sentence(f"{_subject(render)} was stopped{when} while it was at work: {why_so}")
+
+
+def _kept(render: Render) -> str:
+    if not render.not_archived:
+        return ""
+    return _sentence(f"Its object stays until its history is archived: {render.not_archived}")
 
 
 def _way_on(render: Render, around: Surroundings) -> str:

@@ -20,6 +20,7 @@ class ConditionType(StrEnum):
     PROVIDER_ACCEPTED = "ProviderAccepted"
     MEDIA_STORED = "MediaStored"
     ARCHIVED = "Archived"
+    """Only of ends that PostgreSQL has kept for a minute. False: its object stays. True: it does so no more."""
     RECONCILING = "Reconciling"
     """kstatus: True while there is work to do."""
     STALLED = "Stalled"

@@ -160,6 +160,7 @@ class Operator:
             queue=self.queue,
             observer=self.observer,
             executor=self.executor,
+            archive=self.archive,
             tenants=self.tenants,
             providers=self.providers,
             budget=budget,

@@ -13,12 +13,14 @@ from typing import Any
 
 import structlog
 
+from renderfleet_crds.conditions import ConditionType, find_condition
 from renderfleet_store.engine import StoreUnavailable
 from renderfleet_store.mirror import Mirror, RenderSeen
 
 from .cache import Key
 from .clock import Clock
 from .decide.view import Render
+from .times import whole_seconds
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +28,8 @@ BATCH = 200
 PAUSE_SECONDS = 1.0
 """Changes are gathered for this long: a transaction costs the same for one row as for a hundred."""
 LONGEST_PAUSE_SECONDS = 15.0
+LATE_SECONDS = 60.0
+"""An end that is not stored after this long, or an archive that fails for this long, is worth a write to those it keeps."""
 YOUNG = timedelta(minutes=5)
 """A row that is no older may be of a render that a listing could not show yet: clocks differ."""
 
@@ -45,6 +49,9 @@ class Archive:
     """UIDs that the first listing showed, until they were compared with the archive, and how old a row must be for it."""
     _something: asyncio.Event = field(default_factory=asyncio.Event)
     failures: int = 0
+    """Since it last answered."""
+    _failing_since: float = 0.0
+    """When the first of these was (monotonic)."""
 
     def offer(self, body: dict[str, Any], *, deleted: bool = False) -> None:
         """Have a render's present state stored, soon.
@@ -67,9 +74,39 @@ class Archive:
         self._something.set()
 
     def has_end(self, render: Render) -> bool:
-        """The end that this render's status tells of is stored, and so is its deletion, if it is being deleted."""
+        """The end that this render's status tells of is stored, and so is its deletion, if it is being deleted.
+
+        What came after that end is stored, too: once the finalizer is off, no new operator would offer it again.
+        """
         run, deleted = self._ends.get(render.uid, (None, False))
-        return render.is_finished and run == render.run and (deleted or not render.is_deleting)
+        is_stored = run == render.run and render.uid not in self._waiting
+        return render.is_finished and is_stored and (deleted or not render.is_deleting)
+
+    def why_late(self, render: Render) -> str | None:
+        """Why a render's latest state is not stored yet; None while that takes no longer than it may."""
+        _, since = self._waiting.get(render.uid, (None, None))
+        if since is None:
+            return None
+        now = self.clock.monotonic()
+        if self.failures and now - self._failing_since >= LATE_SECONDS:
+            stamp = whole_seconds(self.clock.now() - (now - self._failing_since))
+            return f"PostgreSQL has not answered since {stamp}; the operator's log says why"
+        if now - since >= LATE_SECONDS:
+            stamp = whole_seconds(self.clock.now() - (now - since))
+            return f"PostgreSQL is slow: what became of it has waited to be stored since {stamp}"
+        return None
+
+    def late(self) -> list[Key]:
+        """Finished renders that our finalizer holds, whose end is late, and that were not told so."""
+        seen = (Render(one.body) for one, _ in self._waiting.values())
+        return [
+            Key(render.kind, render.namespace, render.name)
+            for render in seen
+            if self.why_late(render) is not None
+            and render.is_finished
+            and render.has_finalizer
+            and find_condition(render.status.get("conditions") or [], ConditionType.ARCHIVED) is None
+        ]
 
     def forget(self, uid: str) -> None:
         """Its finalizer is off, or it is gone: nobody will ask again."""
@@ -96,6 +133,8 @@ class Archive:
                 pause = PAUSE_SECONDS
                 self.failures = 0
             except StoreUnavailable as away:
+                if not self.failures:
+                    self._failing_since = self.clock.monotonic()
                 self.failures += 1
                 pause = min(LONGEST_PAUSE_SECONDS, max(1.0, pause * 2))
                 log.warning("the archive does not answer", error=str(away), waiting=len(self._waiting), again_in=pause)

@@ -81,7 +81,7 @@ class Observer:
     clock: Clock
     policy: Policy
     may_report: Any = None
-    """Asks whether a wait may be written now."""
+    """Asks whether news may be written now."""
     dependents: dict[Key, set[Key]] = field(default_factory=dict)
     """Which renders wait for a render."""
     _silent_since: dict[str, float] = field(default_factory=dict)
@@ -98,7 +98,13 @@ class Observer:
         provider = self.cache.providers.get(render.provider)
         spec = provider["spec"] if provider else None
         if phase is not None and phase.is_final and not render.wants_new_run:
-            return Observed(now=now, archived=self.archive.has_end(render), policy=self.policy)
+            return Observed(
+                now=now,
+                may_report=self.may_report(key) if self.may_report else True,
+                archived=self.archive.has_end(render),
+                archive_late=self.archive.why_late(render),
+                policy=self.policy,
+            )
         attempt = render.open_attempt
         runner = NO_RUNNER
         if attempt is not None and (phase in (Phase.RUNNING, Phase.FINALIZING) or phase is Phase.HELD):
@@ -119,6 +125,7 @@ class Observer:
             dependencies=self._dependencies(key, render),
             look=self.watch.looks.get(render.uid),
             archived=self.archive.has_end(render),
+            archive_late=self.archive.why_late(render),
             estimate_micros=self._estimate(render) if waits else None,
             expected_stage_seconds=(account.service_seconds if account else None) or 20.0,
             policy=self.policy,

@@ -9,6 +9,7 @@ import structlog
 from renderfleet_crds.kinds import RENDER_PROVIDER, RENDER_TENANT
 from renderfleet_store.media import MediaUnavailable
 
+from .archive import Archive
 from .cache import Cache, Key
 from .clock import Clock
 from .decide.actions import Action, WriteStatus
@@ -41,7 +42,7 @@ _REMEMBERED = 50_000
 
 @dataclass(slots=True)
 class ReportBudget:
-    """How many writes may go into telling renders why they wait."""
+    """How many writes may go into telling renders why they wait, and how far they are."""
 
     clock: Clock
     queue: WorkQueue
@@ -66,12 +67,12 @@ class ReportBudget:
         return 1e9 if at is None else self.clock.monotonic() - at
 
     def allows(self, key: Key) -> bool:
-        """A write about this render's wait may be made now."""
+        """A write that only tells this render's news may be made now."""
         return self.told_ago(key) >= REASON_AGAIN_SECONDS and self.tokens() >= 1
 
     def spent(self, key: Key) -> None:
-        """It was made."""
-        self._tokens -= 1
+        """It was made; what had to be, whatever the budget said, is owed for about a second of it and no longer."""
+        self._tokens = max(-self.per_second, self._tokens - 1)
         self._told[key] = self.clock.monotonic()
         self._told.move_to_end(key)
         while len(self._told) > _REMEMBERED:
@@ -87,6 +88,7 @@ class Reconciler:
     queue: WorkQueue
     observer: Observer
     executor: Executor
+    archive: Archive
     tenants: Tenants
     providers: Providers
     budget: ReportBudget
@@ -142,8 +144,11 @@ class Reconciler:
             self.queue.put(ADMISSION, after=max(0.02, again_in))
 
     def _places(self) -> None:
-        """Tell waiting renders where they stand, those first that were told nothing yet, as far as writes are left."""
-        keys = self.fleet.run_places()
+        """Tell waiting renders where they stand, and finished ones that the archive keeps them.
+
+        Those come first that were told nothing yet, as far as writes are left.
+        """
+        keys = [*self.fleet.run_places(), *self.archive.late()]
         left = int(self.budget.tokens())
         for key in sorted(keys, key=self.budget.told_ago, reverse=True)[: max(0, left)]:
             if self.budget.told_ago(key) >= self.budget.every_seconds:
@@ -152,5 +157,5 @@ class Reconciler:
 
 
 def _is_mere_news(before: Render, write: WriteStatus) -> bool:
-    """The write moves nothing: it tells a position, a reason to wait, or progress."""
+    """The write moves nothing: it tells a position, a reason to wait, progress, or what the archive does."""
     return write.status.get("queue") is not None or write.status["phase"] == before.status.get("phase")

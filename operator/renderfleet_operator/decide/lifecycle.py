@@ -3,7 +3,7 @@
 asked first, in this order
   being deleted, not at an end      wind down to Cancelled or Aborted
   at an end, or Held, and redriven  Queued, with a new run
-  at an end                         archive -> finalizer off -> delete after its time to live
+  at an end                         archive (late: say so) -> finalizer off -> delete after its time to live
   cancel, or a deadline has passed  wind down to Cancelled, Aborted or Failed
 
 then by phase
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from renderfleet_crds import meta
-from renderfleet_crds.conditions import ConditionType, Reason
+from renderfleet_crds.conditions import ConditionType, Reason, find_condition
 from renderfleet_crds.contract import Charged, ErrorCategory, Stage
 from renderfleet_crds.kinds import BY_KIND
 from renderfleet_crds.phases import Phase
@@ -48,7 +48,7 @@ from .actions import (
     WriteStatus,
 )
 from .observed import Observed, Runner, Wait
-from .report import Word, report
+from .report import Word, archive_report, report
 from .retries import LOST_RUNNERS, Failure, close_attempt, failure_of, news_of, verdict
 from .rules import Blocked, Hopeless, Ready, Rules
 from .view import Body, Render, kept
@@ -112,10 +112,18 @@ def _at_rest(render: Render, seen: Observed) -> list[Action]:
         return edited
     finished = render.finished_at or seen.now
     if render.has_finalizer:
+        told = find_condition(render.status.get("conditions") or [], ConditionType.ARCHIVED)
         if seen.archived:
+            if told is not None and told["status"] == "False":
+                return [WriteStatus(archive_report(render, seen.now, archived=True))]
             return [ChangeFinalizer("absent")]
         left = finished + seen.policy.archive_deadline_seconds - seen.now
-        return [LookAgain(left)] if left > 0 else [ChangeFinalizer("absent", overdue=True)]
+        if left <= 0:
+            return [ChangeFinalizer("absent", overdue=True)]
+        if told is None and seen.archive_late is not None and seen.may_report:
+            status = archive_report(render, seen.now, archived=False, message=seen.archive_late)
+            return [WriteStatus(status), LookAgain(left)]
+        return [LookAgain(left)]
     if render.is_deleting:
         return []
     left = finished + _time_to_live(render, seen) - seen.now
@@ -157,9 +165,12 @@ def _redrive(render: Render, seen: Observed) -> list[Action]:
                 Reason.REDRIVEN,
                 f"run {run}: tried again from the start",
                 conditions={
-                    kind: "False"
-                    for kind in (ConditionType.PROVIDER_ACCEPTED, ConditionType.MEDIA_STORED)
-                    if _has(render, kind)
+                    **{
+                        kind: "False"
+                        for kind in (ConditionType.PROVIDER_ACCEPTED, ConditionType.MEDIA_STORED)
+                        if _has(render, kind)
+                    },
+                    ConditionType.ARCHIVED: None,
                 },
                 run=run,
                 stage=BY_KIND[render.kind].stages[0].value,

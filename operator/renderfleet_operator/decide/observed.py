@@ -130,6 +130,8 @@ class Observed:
     dependencies: Mapping[str, Dependency] = field(default_factory=dict)
     look: VendorLook | None = None
     archived: bool = False
+    archive_late: str | None = None
+    """Why its end is not in the archive yet; None while that takes no longer than it may."""
     estimate_micros: int | None = None
     expected_stage_seconds: float = 20.0
     policy: Policy = Policy()

@@ -9,6 +9,7 @@ Succeeded    True       True      False   True      False        False
 Failed       False      True      False   -         False        True      as DeadLettered
 Cancelled    False      True      False   -         False        False     as Aborted: it is as somebody wanted it
 ("-": as it was.)
+Archived is none of these: only an end has it that the archive has kept for long, and nobody judges a render by it.
 
 Succeeded, and whichever of Queued, Reconciling and Stalled is True, tell the present: they take the reason of each report.
 All others keep the reason they moved with, so that `kubectl describe` shows when and why each step was taken.
@@ -57,12 +58,12 @@ def report(
     reason: Reason,
     message: str,
     *,
-    conditions: dict[ConditionType, Word] | None = None,
+    conditions: Mapping[ConditionType, Word | None] | None = None,
     **fields: Any,
 ) -> Body:
     """The whole next status. `fields` are status fields by their JSON names; None takes a field away.
 
-    `conditions` are set besides those that follow from the phase.
+    `conditions` are set besides those that follow from the phase; None takes one away.
     """
     status = dict(render.status)
     status.update(fields)
@@ -71,11 +72,27 @@ def report(
     status["reason"] = reason.value
     status["message"] = message[:1024]
     status["run"] = fields.get("run", render.run)
-    words = {kind: word for kind, word in zip(_ORDER, _WORDS[phase], strict=True) if word}
+    words: dict[ConditionType, Word | None] = {
+        kind: word for kind, word in zip(_ORDER, _WORDS[phase], strict=True) if word
+    }
     if conditions:
         words.update(conditions)
     status["conditions"] = _conditions(render, words, reason, status["message"], now)
     return {key: value for key, value in status.items() if value is not None}
+
+
+def archive_report(render: Render, now: float, *, archived: bool, message: str = "") -> Body:
+    """The whole next status of a finished render, which says whether its end is in the archive and is else as it was."""
+    conditions = set_condition(
+        list(render.status.get("conditions") or ()),
+        type_.ARCHIVED,
+        archived,
+        Reason.ARCHIVED if archived else Reason.NOT_ARCHIVED_YET,
+        message=message,
+        generation=render.generation,
+        now=whole_seconds(now),
+    )
+    return {**render.status, "conditions": conditions}
 
 
 _NEVER_YET: Final[Mapping[ConditionType, Reason]] = {
@@ -89,12 +106,15 @@ _SPOKEN: Final = frozenset({type_.SUCCEEDED, type_.RECONCILING, type_.STALLED})
 
 
 def _conditions(
-    render: Render, words: dict[ConditionType, Word], reason: Reason, message: str, now: float
+    render: Render, words: Mapping[ConditionType, Word | None], reason: Reason, message: str, now: float
 ) -> list[Body]:
     """All conditions in one go; a transition time moves only when the condition's word does."""
     old = {one["type"]: one for one in render.status.get("conditions") or ()}
     stamp = whole_seconds(now)
     for kind, word in words.items():
+        if word is None:
+            old.pop(kind.value, None)
+            continue
         before = old.get(kind.value)
         has_moved = before is None or before["status"] != word
         is_present = kind is type_.SUCCEEDED or (word == "True" and kind in _PRESENT) or _is_wait(kind, words)
@@ -112,7 +132,7 @@ def _conditions(
     return list(old.values())
 
 
-def _is_wait(kind: ConditionType, words: Mapping[ConditionType, Word]) -> bool:
+def _is_wait(kind: ConditionType, words: Mapping[ConditionType, Word | None]) -> bool:
     """What is not admitted while it stands in the queue is so for the reason that it waits for."""
     return kind is type_.ADMITTED and words.get(type_.QUEUED) == "True"
 

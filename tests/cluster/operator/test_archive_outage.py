@@ -18,7 +18,9 @@ from tests.support.postgres import Postgres
 
 from renderfleet_client.errors import QuotaNotReady
 from renderfleet_client.resources import Resource
+from renderfleet_crds.conditions import ConditionType, find_condition
 from renderfleet_crds.kinds import BY_KIND
+from renderfleet_operator import archive
 from renderfleet_operator.app import Operator
 from renderfleet_store.engine import make_engine, transaction
 from renderfleet_store.tables import deliveries, job_ends, job_events, jobs, outbox, usage, webhook_endpoints
@@ -55,6 +57,12 @@ async def _renders(fleet: Fleet) -> dict[str, Body]:
     return found
 
 
+def _archived(body: Body) -> str | None:
+    """What its condition says of the archive, if it has one."""
+    found = find_condition((body.get("status") or {}).get("conditions") or [], ConditionType.ARCHIVED)
+    return f"{found['status']} {found['reason']}" if found else None
+
+
 def _is_over(body: Body) -> bool:
     return (body.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
 
@@ -77,8 +85,14 @@ async def _rows(engine: AsyncEngine, *columns: Any, of: str) -> list[Any]:
     [pytest.param(200, False, id="200 renders"), pytest.param(30, True, id="and the operator dies meanwhile")],
 )
 async def test_nothing_is_lost_while_postgresql_is_stopped(
-    fleet: Fleet, postgres: Postgres, engine: AsyncEngine, renders: int, operator_dies: bool
+    fleet: Fleet,
+    postgres: Postgres,
+    engine: AsyncEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    renders: int,
+    operator_dies: bool,
 ) -> None:
+    monkeypatch.setattr(archive, "LATE_SECONDS", 2.0)
     gate = asyncio.Event()
 
     async def work(pod: PodRun) -> Ended:
@@ -133,6 +147,11 @@ async def test_nothing_is_lost_while_postgresql_is_stopped(
         held = await _renders(fleet)
         assert all(body["metadata"].get("finalizers") for body in held.values())
         assert _gauge(operator, "renderfleet_let_go_unarchived_total") == 0
+
+        async def some_are_told() -> bool:
+            return "False NotArchivedYet" in map(_archived, (await _renders(fleet)).values())
+
+        await eventually(some_are_told, 20)
     finally:
         outage = time.monotonic() - stopped_at
         postgres.start()
@@ -148,6 +167,8 @@ async def test_nothing_is_lost_while_postgresql_is_stopped(
     )
     await eventually(lambda: _is_quiet(operator), 15)
     assert _gauge(operator, "renderfleet_archive_lag_seconds") == 0
+    told = [_archived(body) for body in (await _renders(fleet)).values()]
+    assert {*told} <= {"True Archived", None} and "True Archived" in told
     await _assert_equal(engine, fleet.namespace, await _renders(fleet))
 
 

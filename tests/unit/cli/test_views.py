@@ -114,6 +114,14 @@ def test_a_new_object_has_not_been_seen_by_the_operator() -> None:
     assert not fresh.seen_by_operator
 
 
+@pytest.mark.parametrize(("word", "said"), [("False", "PostgreSQL is away"), ("True", "")])
+def test_what_the_archive_keeps_says_why(word: str, said: str) -> None:
+    archived = {"type": "Archived", "status": word, "reason": "x", "message": said}
+    body = resource(status={"phase": "Succeeded", "conditions": [archived]})
+
+    assert views.from_resource(body).not_archived == said
+
+
 def test_an_end_with_a_redrive_that_is_not_taken_up_is_not_over() -> None:
     ended = views.from_resource(resource(spec={"redrive": 2}, status={"phase": "Failed", "run": 1}))
     again = views.from_resource(resource(spec={"redrive": 2}, status={"phase": "Failed", "run": 2}))

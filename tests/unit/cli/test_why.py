@@ -252,6 +252,17 @@ ENDS = [
         id="being deleted",
     ),
     pytest.param(
+        render(
+            phase=Phase.SUCCEEDED,
+            reason="MediaReady",
+            not_archived="PostgreSQL has not answered since 10:00; the operator's log says why",
+            deleting_since=ago(30),
+        ),
+        "VoiceJob greeting waits for nothing: it succeeded. Its object stays until its history is archived: PostgreSQL has "
+        "not answered since 10:00; the operator's log says why.",
+        id="the archive is away",
+    ),
+    pytest.param(
         render(phase=Phase.SUCCEEDED, reason="MediaReady", deleted=True),
         "VoiceJob greeting is no longer in the cluster; the last that was seen of it: Succeeded.",
         id="gone",

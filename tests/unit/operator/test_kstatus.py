@@ -10,7 +10,7 @@ from renderfleet_crds.render import RenderStatus
 from renderfleet_operator.decide.actions import StartAttempt, WriteStatus
 from renderfleet_operator.decide.lifecycle import decide
 from renderfleet_operator.decide.observed import Runner, RunnerSeen, VendorLook, Wait
-from renderfleet_operator.decide.report import readiness, report
+from renderfleet_operator.decide.report import archive_report, readiness, report
 from renderfleet_operator.decide.view import Render
 from renderfleet_operator.times import whole_seconds
 
@@ -143,6 +143,18 @@ def test_the_deletion_of_what_has_ended_is_no_edit_to_take_up() -> None:
     walk.body["metadata"]["deletionTimestamp"] = whole_seconds(walk.now)
 
     assert not [one for one in decide(Render(walk.body), seen(now=walk.now)) if isinstance(one, WriteStatus)]
+
+
+@pytest.mark.parametrize("archived", [False, True])
+@pytest.mark.parametrize("phase", sorted(FINAL))
+def test_an_end_is_judged_the_same_when_the_archive_makes_it_wait(phase: Phase, archived: bool) -> None:
+    one = render(status=report(render(), NOW, phase, Reason.STARTED, "words"))
+
+    status = archive_report(one, NOW + 60, archived=archived, message="PostgreSQL is away")
+
+    assert kstatus(Render({**one.body, "status": status})) == EXPECTED[phase]
+    others = [entry for entry in status["conditions"] if entry["type"] != "Archived"]
+    assert {**status, "conditions": others} == one.status
 
 
 @pytest.mark.parametrize("phase", Phase)

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from renderfleet_crds.conditions import Reason
+from renderfleet_crds.conditions import ConditionType, Reason, find_condition
 from renderfleet_crds.contract import Charged, Stage
 from renderfleet_crds.kinds import RENDERS
+from renderfleet_crds.render import RenderStatus
 from renderfleet_crds.video_render import AvatarRef, VoiceRef
 from renderfleet_operator.decide import actions as act
 from renderfleet_operator.decide.lifecycle import decide, taken_back
@@ -569,6 +570,60 @@ class TestEnding:
         assert (status["phase"], status["run"], status["attempt"]) == ("Queued", 1, 0)
         assert not {"attempts", "finishedAt", "startedAt", "outputs"} & set(status)
         assert condition(status, "Finished") == "False"
+
+
+class TestArchived:
+    """Who is done but kept because PostgreSQL is away is told so, once, and told again when that is over."""
+
+    LATE = "PostgreSQL has not answered since noon"
+
+    def archived(self, status: dict[str, Any]) -> tuple[str, str, str] | None:
+        found = find_condition(status.get("conditions") or [], ConditionType.ARCHIVED)
+        return (found["status"], found["reason"], found["message"]) if found else None
+
+    def told(self, status: dict[str, Any] | None = None) -> dict[str, Any]:
+        return status_of(decide(render(status=status or ended()), seen(archive_late=self.LATE)))
+
+    def test_it_is_told_why_it_stays_and_nothing_else_of_it_changes(self) -> None:
+        status = self.told()
+
+        assert self.archived(status) == ("False", "NotArchivedYet", self.LATE)
+        assert {**status, "conditions": None} == {**ended(), "conditions": None}
+        RenderStatus.model_validate(status)
+
+    @pytest.mark.parametrize(
+        ("one", "world"),
+        [
+            pytest.param(render(status=ended()), seen(), id="the archive is as quick as ever"),
+            pytest.param(render(status=ended()), seen(archive_late=LATE, may_report=False), id="no write to spare"),
+            pytest.param(render(status=ended(), finalizer=False), seen(archive_late=LATE), id="it was let go of"),
+        ],
+    )
+    def test_nothing_is_told(self, one: Render, world: Observed) -> None:
+        assert kinds(decide(one, world)) == []
+
+    def test_it_is_told_once(self) -> None:
+        assert kinds(decide(render(status=self.told()), seen(archive_late=self.LATE + ", and longer"))) == []
+
+    def test_who_was_told_is_told_that_it_is_over_before_it_is_let_go_of(self) -> None:
+        todo = decide(render(status=self.told()), seen(archived=True, may_report=False))
+        assert kinds(todo) == ["WriteStatus"]
+        over = status_of(todo)
+
+        assert self.archived(over) == ("True", "Archived", "")
+        assert kinds(decide(render(status=over), seen(archive_late=self.LATE))) == []
+        assert kinds(decide(render(status=over), seen(archived=True))) == ["ChangeFinalizer"]
+
+    def test_who_was_not_told_is_let_go_of_without_a_word(self) -> None:
+        assert kinds(decide(render(status=ended()), seen(archived=True))) == ["ChangeFinalizer"]
+
+    def test_a_redrive_leaves_nothing_of_it(self) -> None:
+        """The next run's end is another one, of which nothing was told."""
+        told = self.told(ended("DeadLettered"))
+
+        status = status_of(decide(render(status=told, spec={"redrive": 1}), seen()))
+
+        assert self.archived(status) is None
 
 
 class TestWaiting:

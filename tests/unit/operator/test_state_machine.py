@@ -53,6 +53,7 @@ steps = st.lists(
             "look": looks,
             "admitted": st.booleans(),
             "archived": st.booleans(),
+            "late": st.sampled_from([None, "PostgreSQL is away"]),
             "seconds": st.integers(0, 900),
             "edit": st.sampled_from([None, None, None, None, "cancel", "uncancel", "redrive", "suspend", "resume"]),
             "policy": st.sampled_from(["hold", "retry", "fail"]),
@@ -96,6 +97,7 @@ class World:
             look=given["look"] if before.phase is Phase.WAITING else None,
             admitted=given["admitted"],
             archived=given["archived"] and before.is_finished,
+            archive_late=None if given["archived"] else given["late"],
             is_tenant=True,
         )
         todo = decide(before, world)
@@ -187,6 +189,7 @@ PODS_END: dict[str, Any] = {
     "look": None,
     "admitted": True,
     "archived": True,
+    "late": None,
     "seconds": 1,
     "edit": None,
     "policy": "hold",

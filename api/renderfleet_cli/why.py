@@ -212,6 +212,13 @@ _WAITS: Mapping[str, _Wait] = {
             "pay a second time, or `{p} cancel {r.short_ref}` gives it up."
         ),
     ),
+    Reason.JOB_REFUSED: _Wait(
+        lambda render, *_: render.message or "the API server refuses its Job",
+        _fixed(
+            "It is tried again every half minute, uses up no attempt, and goes on when an administrator has mended what "
+            "refuses it: the operator's rights, an admission policy, or the settings of its pool."
+        ),
+    ),
     Reason.NAME_CONFLICT: _Wait(
         _fixed("an object that is not ours has the name that its runner needs ({r.message})"),
         _fixed("It goes on by itself when that object is deleted."),

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     BACKING_OFF = "BackingOff"
     OUTCOME_UNKNOWN = "OutcomeUnknown"
     NAME_CONFLICT = "NameConflict"
+    JOB_REFUSED = "JobRefused"
     # at work
     STARTED = "Started"
     VENDOR_WORKING = "VendorWorking"

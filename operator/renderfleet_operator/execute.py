@@ -13,9 +13,8 @@ import structlog
 from renderfleet_client.cluster import Cluster
 from renderfleet_client.errors import (
     AlreadyExists,
+    ApiError,
     Conflict,
-    Forbidden,
-    Invalid,
     NotFound,
     QuotaExceeded,
     QuotaNotReady,
@@ -39,7 +38,7 @@ from .decide.observed import Observed, Wait
 from .decide.view import Body, Render
 from .errors import CredentialsMissing, NotYet
 from .events import Events
-from .fleet import Fleet
+from .fleet import REFUSED_SECONDS, Fleet
 from .metrics import Metrics
 from .queue import WorkQueue
 from .record import Signer
@@ -53,6 +52,9 @@ RESOURCES = {kind.kind: Resource.of(kind) for kind in RENDERS}
 QUOTA_PAUSE_SECONDS = 4.0
 QUOTA_NOT_READY_PAUSE_SECONDS = 0.5
 _URLS_OUTLIVE_JOB_SECONDS = 300
+_FORBIDDEN = 403
+_REFUSALS = frozenset({400, _FORBIDDEN, 413, 422})
+"""Answers that the same request will get again. What a webhook says is its own choice, but one of these as a rule."""
 
 
 @dataclass(slots=True)
@@ -214,22 +216,20 @@ class Executor:
             await self._adopt_job(key, render, stage, number, job["metadata"]["name"])
             return
         except (QuotaExceeded, QuotaNotReady) as refused:
-            try:  # an earlier POST may have gone through unheard, and the quota count its Job by now
-                await self._adopt_job(key, render, stage, number, job["metadata"]["name"])
-            except NotFound:
-                await self._take_back(key, render, refused)
+            if not await self._is_there(key, render, stage, number, job):
+                await self._wait_for_quota(key, render, refused)
             return
         except NotFound as gone:
             raise NotYet(f"namespace {render.namespace} is going away", 30) from gone
-        except Forbidden as refused:
-            if "terminat" in refused.message:
+        except ApiError as refused:
+            if refused.status not in _REFUSALS:
+                raise
+            if "being terminated" in refused.message:
                 raise NotYet(f"namespace {render.namespace} is going away", 30) from refused
-            raise
-        except Invalid as refused:
-            message = f"the runner's Job is refused, perhaps for its pool's settings: {refused.message}"
-            log.error("job refused", namespace=render.namespace, name=render.name, error=refused.message[:300])
-            self.events.post(render.body, act.Note(Reason.RECONCILE_FAILED.value, message, warning=True))
-            raise NotYet(message, 30) from refused
+            if not await self._is_there(key, render, stage, number, job):
+                await self._take_back_refused(key, render, refused)
+            return
+        self.fleet.job_made(render)
         self.cache.put_job(made)
         self.metrics.jobs_created.labels(stage.value).inc()
         self.queue.put(key, after=30)
@@ -272,7 +272,15 @@ class Executor:
         log.warning("a foreign job has our name", namespace=render.namespace, job=name)
         self.queue.put(key)
 
-    async def _take_back(self, key: Key, render: Render, refused: QuotaExceeded | QuotaNotReady) -> None:
+    async def _is_there(self, key: Key, render: Render, stage: Stage, number: int, job: Body) -> bool:
+        """The Job is there though it is refused now: an earlier POST went through unheard, and a quota may count it."""
+        try:
+            await self._adopt_job(key, render, stage, number, job["metadata"]["name"])
+        except NotFound:
+            return False
+        return True
+
+    async def _wait_for_quota(self, key: Key, render: Render, refused: QuotaExceeded | QuotaNotReady) -> None:
         """The quota refused the Job: as if it had never been tried."""
         status = lifecycle.taken_back(
             render,
@@ -282,6 +290,17 @@ class Executor:
         )
         await self.write_status(key, render, status)
         self.queue.put(key, after=quota_pause(refused))
+
+    async def _take_back_refused(self, key: Key, render: Render, refused: ApiError) -> None:
+        """Rights, a policy or the schema refused the Job: it waits for somebody to mend that, and has used no attempt."""
+        is_barred = refused.status == _FORBIDDEN or "is forbidden" in refused.message  # policies say 422 and these words
+        what = "the operator's rights or an admission policy" if is_barred else "its pool's settings"
+        message = f"the API server refuses its Job; see to {what}: {refused.message[:700]}"
+        log.error("job refused", namespace=render.namespace, name=render.name, error=refused.message[:300])
+        self.fleet.job_refused(render, message)
+        status = lifecycle.taken_back(render, self.clock.now(), Reason.JOB_REFUSED, message, REFUSED_SECONDS)
+        await self.write_status(key, render, status, act.Note(Reason.JOB_REFUSED.value, message, warning=True))
+        self.queue.put(key, after=REFUSED_SECONDS)
 
     async def _stop_job(self, render: Render) -> None:
         attempt = render.open_attempt

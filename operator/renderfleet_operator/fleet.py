@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from renderfleet_crds.conditions import Reason
 from renderfleet_crds.contract import Stage
 from renderfleet_crds.phases import Phase
 
@@ -32,9 +33,14 @@ TICKET_SECONDS = 60.0
 RECENT_SECONDS = 10.0
 """A pod's end reaches the quota's count later than us; for this long an ended pod explains a quota that looks fuller."""
 _SECONDS_OF_BUCKET = 120.0
+REFUSED_SECONDS = 30.0
+"""Between two tries of what the API server refuses to make a Job of."""
+_REFUSED_IN_A_ROW = 2
+"""One refused Job may have itself to blame; after so many, none between them made, the rest of its lane waits too."""
 
 _HOLDS_POD = frozenset({Phase.RUNNING, Phase.FINALIZING})
 _HOLDS_PLACE = frozenset({Phase.RUNNING, Phase.WAITING})
+_GOT_NO_POD = TAKEN_BACK | {Reason.JOB_REFUSED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +54,13 @@ class Footprint:
     holds_pod: bool
     holds_place: bool
     reserved_micros: int
-    """What it may cost, or has cost if that is more: counted as spent at its end and not before."""
+    """What it has cost and may cost yet; what it has cost is counted as spent at its end and not before."""
     actual_micros: int
     finished_at: str
     begun_at: str
     token: str
     got_no_pod: bool
-    """Its Job was refused a pod and taken back."""
+    """Its Job was refused, or refused a pod, and taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,16 @@ class Ticket:
     uid: str
     lane: admission.LaneKey
     cost_micros: int | None
+    """What its start takes of the budget, besides what the render has reserved."""
+    until: float
+
+
+@dataclass(slots=True)
+class Refusal:
+    """The API server does not take a lane's Jobs."""
+
+    wait: Wait
+    in_a_row: int
     until: float
 
 
@@ -100,10 +116,6 @@ def footprint(body: Body) -> Footprint:
     """What a render takes, by its status."""
     render = Render(body)
     phase = render.phase
-    cost = render.status.get("cost") or {}
-    is_live = phase is not None and not phase.is_final
-    estimated = int(cost.get("estimatedMicros") or 0) if render.started_at is not None else 0
-    actual = int(cost.get("actualMicros") or 0)
     attempts = render.status.get("attempts") or ()
     return Footprint(
         namespace=render.namespace,
@@ -111,12 +123,12 @@ def footprint(body: Body) -> Footprint:
         also=render.providers[1:],
         holds_pod=phase in _HOLDS_POD,
         holds_place=phase in _HOLDS_PLACE,
-        reserved_micros=max(estimated, actual) if is_live else 0,
-        actual_micros=actual,
+        reserved_micros=render.reserved_micros,
+        actual_micros=render.paid_micros,
         finished_at=str(render.status.get("finishedAt") or ""),
         begun_at=str(attempts[-1].get("startedAt") or "") if attempts else "",
         token=f"{render.uid}/{render.run}/{Stage.START if phase is Phase.WAITING else render.stage}/{render.attempt}",
-        got_no_pod=render.status.get("reason") in TAKEN_BACK,
+        got_no_pod=render.status.get("reason") in _GOT_NO_POD,
     )
 
 
@@ -145,6 +157,7 @@ class Fleet:
     _ended: dict[str, deque[float]] = field(default_factory=dict)
     _use: dict[admission.LaneKey, tuple[float, float]] = field(default_factory=dict)
     _stopped: dict[admission.LaneKey, Wait] = field(default_factory=dict)
+    _refused: dict[admission.LaneKey, Refusal] = field(default_factory=dict)
     _places: dict[str, Wait] = field(default_factory=dict)
     _starts: dict[str, list[float]] = field(default_factory=dict)
     """Before readiness: when attempts of a provider started lately."""
@@ -344,6 +357,21 @@ class Fleet:
             account.tokens += 1
         self.wake()
 
+    def job_refused(self, render: Render, message: str) -> None:
+        """The API server did not take the render's Job."""
+        lane = _lane_of_start(render)
+        before = self._refused.get(lane)
+        self._refused[lane] = Refusal(
+            wait=Wait(Reason.JOB_REFUSED, message),
+            in_a_row=(before.in_a_row if before else 0) + 1,
+            until=self.clock.now() + REFUSED_SECONDS,
+        )
+
+    def job_made(self, render: Render) -> None:
+        """It did."""
+        if self._refused.pop(_lane_of_start(render), None) is not None:
+            self.wake()
+
     def wait_of(self, uid: str) -> Wait | None:
         """Why a render in a lane does not start; None before the first pass over it."""
         known = self._lane_of.get(uid)
@@ -373,14 +401,29 @@ class Fleet:
         if not self._lanes:
             return [], None
         tenants, providers = self._tenants(), self._providers(now)
-        made = admission.admit(self._lanes, tenants, providers)
-        self._stopped = made.stopped
+        refused = {
+            lane: one
+            for lane, one in self._refused.items()
+            if lane in self._lanes and one.in_a_row >= _REFUSED_IN_A_ROW
+        }
+        lanes = {
+            lane: waiting[:1] if lane in refused else waiting  # one at a time finds out whether it was mended
+            for lane, waiting in self._lanes.items()
+            if lane not in refused or refused[lane].until <= now
+        }
+        made = admission.admit(lanes, tenants, providers)
         keys: list[Key] = []
         for uid in made.admitted:
+            lane = self._lane_of[uid][0]
+            if lane in refused:
+                refused[lane].until = now + REFUSED_SECONDS
             key = self._admit(uid, now)
             if key is not None:
                 keys.append(key)
-        return keys, made.again_in
+        resting = {lane: one for lane, one in refused.items() if one.until > now and lane in self._lanes}
+        self._stopped = {**made.stopped, **{lane: one.wait for lane, one in resting.items()}}
+        times = [one.until - now for one in resting.values()]
+        return keys, min([*times, *([made.again_in] if made.again_in is not None else [])], default=None)
 
     def _admit(self, uid: str, now: float) -> Key | None:
         lane, one = self._lane_of[uid]
@@ -511,6 +554,11 @@ class Fleet:
         """How much of a tenant's pods is in use, from 0 to 1."""
         places, free = self._pods_left(namespace, 0)
         return None if not places or free is None else max(0.0, min(1.0, 1 - free / places))
+
+
+def _lane_of_start(render: Render) -> admission.LaneKey:
+    """The lane that a render started from."""
+    return ("" if render.stage is Stage.FINALIZE else render.provider, render.namespace)
 
 
 def _order(one: admission.Waiting) -> admission.Order:

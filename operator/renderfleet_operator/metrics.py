@@ -126,7 +126,7 @@ class Metrics:
             self.ends.labels(after.kind, str(after.phase), str(after.status.get("reason"))).inc()
         if ended := _attempt_ended(before, after):
             self.attempts.labels(after.kind, *ended).inc()
-        if (spent := _actual_micros(after) - _actual_micros(before)) > 0:
+        if (spent := after.paid_micros - before.paid_micros) > 0:
             currency = str(after.status["cost"].get("currency", "USD"))
             self.cost.labels(after.kind, after.provider, currency).inc(spent / 1_000_000)
         if before.started_at is None and after.started_at is not None:
@@ -195,11 +195,6 @@ def _attempt_ended(before: Render, after: Render) -> tuple[str, str] | None:
     ):
         return None
     return str(last["stage"]), str(last.get("category") or "done")
-
-
-def _actual_micros(render: Render) -> int:
-    """What this run of it has cost so far; a redrive begins at nothing again."""
-    return int((render.status.get("cost") or {}).get("actualMicros") or 0)
 
 
 def _phase_began(render: Render) -> float:

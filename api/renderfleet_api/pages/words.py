@@ -21,6 +21,7 @@ WAITS: Final[dict[str, str]] = {
     Reason.NAMESPACE_NOT_A_TENANT: "Its namespace belongs to no tenant.",
     Reason.BACKING_OFF: "The last attempt failed; it is tried again after a pause.",
     Reason.OUTCOME_UNKNOWN: "Nobody can say whether a paid call happened. Retry it to pay perhaps twice, or cancel it.",
+    Reason.JOB_REFUSED: "The cluster refuses to run it: an administrator must see to that. It is tried again by itself.",
     Reason.VENDOR_WORKING: "The provider is at work.",
     Reason.CANCELLING: "It is being stopped.",
 }

@@ -305,8 +305,7 @@ def _bill(render: Render, seen: Observed) -> int:
         return 0
     if look is not None and look.cost_micros is not None:
         return look.cost_micros
-    cost = render.status.get("cost") or {}
-    return max(0, int(cost.get("estimatedMicros") or 0) - int(cost.get("actualMicros") or 0))
+    return render.estimated_micros
 
 
 def _fail(render: Render, seen: Observed, hopeless: Hopeless) -> list[Action]:
@@ -374,13 +373,20 @@ def _start_or_ask(render: Render, seen: Observed, stage: Stage, fields: Mapping[
     ask = AskAdmission(
         priority=render.priority if needs_provider else 1001,  # what is paid already goes first
         since=render.queued_at,
-        cost_micros=(seen.estimate_micros or 0) if render.started_at is None else None,
+        cost_micros=_to_reserve(render, seen) if needs_provider else None,
         providers=render.providers if needs_provider else (),
     )
     if seen.wait is None:
         has_deadline = render.started_at is not None or render.spec.get("queueDeadlineSeconds") is not None
         return [ask, LookAgain(_until_deadline(render, seen))] if has_deadline else [ask]
     return [ask, *_wait(render, seen, seen.wait)]
+
+
+def _to_reserve(render: Render, seen: Observed) -> int | None:
+    """What its start takes of the tenant's budget; None when all of it is set aside already."""
+    if render.started_at is None:
+        return seen.estimate_micros or 0
+    return render.unreserved_micros or None
 
 
 def _start(render: Render, seen: Observed, stage: Stage, fields: Mapping[str, Any]) -> StartAttempt:
@@ -554,20 +560,24 @@ def _without_pod(render: Render, seen: Observed) -> list[Action]:
     return [WriteStatus(report(render, seen.now, render.phase or Phase.RUNNING, reason, message))]
 
 
-def _requeue(render: Render, seen: Observed, reason: Reason, message: str) -> WriteStatus:
+def _requeue(
+    render: Render, seen: Observed, reason: Reason, message: str, pause_seconds: float | None = None
+) -> WriteStatus:
     """Back into the queue, the open attempt forgotten: its Job never existed, so its number is used again."""
     attempts = [one for one in render.attempts if one.get("endedAt")]
     phase = Phase.RETRYING if render.stage is Stage.FINALIZE else Phase.QUEUED
     number = max((int(one["number"]) for one in attempts if one["stage"] == render.stage), default=0)
     fields: dict[str, Any] = {"attempts": attempts or None, "attempt": number, "progress": 0}
+    if pause_seconds is not None:
+        fields["retryAt"] = rfc3339(seen.now + pause_seconds)
     if not attempts:
         fields["startedAt"] = None  # nothing of it ever ran
     return WriteStatus(report(render, seen.now, phase, reason, message, **fields))
 
 
-def taken_back(render: Render, now: float, reason: Reason, message: str) -> Body:
-    """The status after a Job was refused: as if the attempt had never been fenced."""
-    return _requeue(render, Observed(now=now), reason, message).status
+def taken_back(render: Render, now: float, reason: Reason, message: str, pause_seconds: float | None = None) -> Body:
+    """The status after a Job was refused: as if the attempt had never been fenced. With a pause, it asks no sooner."""
+    return _requeue(render, Observed(now=now), reason, message, pause_seconds).status
 
 
 def _progress(render: Render, seen: Observed) -> list[Action]:

@@ -160,6 +160,34 @@ class Render:
         text = self.status.get("finishedAt")
         return seconds_of(text) if text else None
 
+    @property
+    def paid_micros(self) -> int:
+        """What this run has cost so far."""
+        return int((self.status.get("cost") or {}).get("actualMicros") or 0)
+
+    @property
+    def estimated_micros(self) -> int:
+        """What one try of it may cost; 0 before the first start of this run, and when nobody knows."""
+        return int((self.status.get("cost") or {}).get("estimatedMicros") or 0) if self.started_at is not None else 0
+
+    @property
+    def reserved_micros(self) -> int:
+        """What is set aside for it of its tenant's budget: what it has cost, and what it may cost yet.
+
+        Between two tries that is the larger of both: a try that cost nothing leaves its share to the next one, and after
+        one that was paid the next needs a share of its own (`unreserved_micros`). At an end nothing is: the cost is spent.
+        """
+        if self.is_finished:
+            return 0
+        if self.phase in (Phase.RUNNING, Phase.WAITING):
+            return self.paid_micros + self.estimated_micros
+        return max(self.paid_micros, self.estimated_micros)
+
+    @property
+    def unreserved_micros(self) -> int:
+        """What must be set aside besides before another try of it."""
+        return self.paid_micros + self.estimated_micros - max(self.paid_micros, self.estimated_micros)
+
     def next_number(self, stage: Stage) -> int:
         """Number of the next attempt of a stage: never one that was used in this run."""
         return 1 + max((int(one["number"]) for one in self.attempts if one["stage"] == stage), default=0)

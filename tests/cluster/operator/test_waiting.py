@@ -2,12 +2,18 @@
 
 import asyncio
 
+import pytest
 from tests.support.node import Ended, PodRun, succeed
 
+from renderfleet_client import Resource
+from renderfleet_client.errors import Invalid
 from renderfleet_client.resources import JOBS, RESOURCE_QUOTAS, SECRETS
 from renderfleet_crds import meta
 
 from .conftest import SYSTEM, Body, Fleet, eventually
+
+POLICIES = Resource("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies", namespaced=False)
+BINDINGS = Resource("admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings", namespaced=False)
 
 
 class Gate:
@@ -135,6 +141,71 @@ async def test_a_job_that_gets_no_pod_goes_back_into_the_queue(fleet: Fleet) -> 
     await fleet.cluster.delete(JOBS, "stranger", fleet.namespace)
     done = await fleet.until("VoiceJob", "blocked", "Succeeded", 20)
     assert all(a.get("category") in (None, "disrupted") for a in done["status"]["attempts"])
+
+
+async def test_a_job_that_a_policy_refuses_is_told_and_goes_on_when_the_policy_is_gone(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("execute", "fleet"):
+        monkeypatch.setattr(f"renderfleet_operator.{module}.REFUSED_SECONDS", 2.0)
+    await fleet.start()
+    name = f"no-jobs-in-{fleet.namespace}"
+    policy = {
+        "apiVersion": f"{POLICIES.group}/{POLICIES.version}",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "matchConstraints": {
+                "resourceRules": [
+                    {"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"]}
+                ],
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": fleet.namespace}},
+            },
+            "validations": [{"expression": "false", "message": "no Jobs on Thursdays"}],
+        },
+    }
+    binding = {
+        "apiVersion": policy["apiVersion"],
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"]},
+    }
+    await fleet.cluster.create(POLICIES, policy)
+    await fleet.cluster.create(BINDINGS, binding)
+    probe: Body = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "probe", "namespace": fleet.namespace},
+        "spec": {
+            "suspend": True,
+            "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "x", "image": "x"}]}},
+        },
+    }
+
+    async def is_in_force() -> bool:
+        try:
+            await fleet.cluster.create(JOBS, probe, fleet.namespace, dry_run=True)
+        except Invalid:  # what a policy's refusal looks like
+            return True
+        return False
+
+    try:
+        await eventually(is_in_force)
+        made = await fleet.apply("VoiceJob", "hello")
+
+        told = await fleet.until(
+            "VoiceJob", "hello", lambda one: (one.get("status") or {}).get("reason") == "JobRefused"
+        )
+    finally:
+        await fleet.cluster.delete(BINDINGS, name)
+        await fleet.cluster.delete(POLICIES, name)
+
+    assert told["status"]["phase"] == "Queued"
+    assert "no Jobs on Thursdays" in told["status"]["message"]
+    assert "attempts" not in told["status"]
+    done = await fleet.until("VoiceJob", "hello", "Succeeded", 30)
+    assert [one["number"] for one in done["status"]["attempts"]] == [1]
+    assert "JobRefused" in await fleet.events(made["metadata"]["uid"])
 
 
 async def test_a_missing_key_is_waited_for_and_a_rotated_one_is_used_without_a_restart(fleet: Fleet) -> None:

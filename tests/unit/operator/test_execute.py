@@ -9,6 +9,7 @@ from renderfleet_client.errors import (
     AlreadyExists,
     ApiError,
     Forbidden,
+    Invalid,
     NotFound,
     QuotaExceeded,
     QuotaNotReady,
@@ -18,11 +19,12 @@ from renderfleet_client.resources import JOBS, Resource
 from renderfleet_crds.contract import Stage
 from renderfleet_operator.cache import Key
 from renderfleet_operator.children.job import Shape
-from renderfleet_operator.decide.actions import AskAdmission, CreateJob
+from renderfleet_operator.decide.actions import AskAdmission, CreateJob, LeaveAdmission, LookAgain, StartAttempt
 from renderfleet_operator.decide.lifecycle import decide
 from renderfleet_operator.decide.view import Render
+from renderfleet_operator.errors import NotYet
 from renderfleet_operator.execute import Executor
-from renderfleet_operator.fleet import TICKET_SECONDS
+from renderfleet_operator.fleet import REFUSED_SECONDS, TICKET_SECONDS
 from renderfleet_operator.metrics import Metrics
 
 from .builders import NOW, body, running, seen
@@ -103,12 +105,53 @@ async def test_what_the_quota_refuses_waits_and_has_used_no_attempt(refusal: Api
     assert 0 < later[-1] <= 5
 
 
-@pytest.mark.parametrize("refusal", [Forbidden(403, "Forbidden", "RBAC says no"), Unavailable(504)])
-async def test_what_others_refuse_stays_as_it_is_and_is_tried_again(refusal: ApiError) -> None:
+@pytest.mark.parametrize(
+    ("refusal", "cure"),
+    [
+        pytest.param(Forbidden(403, "Forbidden", "RBAC says no"), "the operator's rights", id="by rights"),
+        pytest.param(Invalid(422, "Invalid", "job is forbidden: policy says no"), "admission policy", id="by a policy"),
+        pytest.param(ApiError(400, "BadRequest", "webhook says no"), "its pool's settings", id="by a webhook's choice"),
+        pytest.param(Invalid(422, "Invalid", "priority says no"), "its pool's settings", id="by the schema"),
+    ],
+)
+async def test_a_job_that_is_refused_for_good_waits_for_somebody_to_mend_that(refusal: ApiError, cure: str) -> None:
     cluster = Cluster(refusal)
+    executor, later = make(cluster)
+    notes: list[Any] = []
+    executor.events = SimpleNamespace(post=lambda _, note: notes.append(note))  # type: ignore[assignment]
+
+    await executor.run(KEY, [CreateJob(Stage.GENERATE, 1)], seen())
+
+    [status] = cluster.written
+    assert (status["phase"], status["reason"]) == ("Queued", "JobRefused")
+    assert cure in status["message"]
+    assert "says no" in status["message"]
+    assert (status["attempts"], status["attempt"], status["startedAt"]) == (None, 0, None)
+    assert later == [REFUSED_SECONDS]
+    assert [(note.reason, note.warning) for note in notes] == [("JobRefused", True)]
+    waiting = Render(body(status={**status, "attempts": []}))
+    assert [type(one) for one in decide(waiting, seen(admitted=True))] == [LeaveAdmission, LookAgain], (
+        "it asks too soon"
+    )
+    later_on = seen(now=NOW + REFUSED_SECONDS, admitted=True)
+    assert [type(one) for one in decide(waiting, later_on)] == [StartAttempt]
+
+
+async def test_a_namespace_that_goes_away_refuses_nobody() -> None:
+    cluster = Cluster(Forbidden(403, "Forbidden", "unable to create in namespace x because it is being terminated"))
     executor, _ = make(cluster)
 
-    with pytest.raises(type(refusal)):
+    with pytest.raises(NotYet):
+        await executor.run(KEY, [CreateJob(Stage.GENERATE, 1)], seen())
+
+    assert cluster.written == []
+
+
+async def test_what_got_no_answer_stays_as_it_is_and_is_tried_again() -> None:
+    cluster = Cluster(Unavailable(504))
+    executor, _ = make(cluster)
+
+    with pytest.raises(Unavailable):
         await executor.run(KEY, [CreateJob(Stage.GENERATE, 1)], seen())
 
     assert cluster.written == []
@@ -137,7 +180,7 @@ async def test_a_ticket_that_ran_out_over_the_keys_starts_nothing(seconds: float
     assert len(cluster.written) == writes
 
 
-@pytest.mark.parametrize("refusal", [AlreadyExists(409), QuotaExceeded(403)])
+@pytest.mark.parametrize("refusal", [AlreadyExists(409), QuotaExceeded(403), Forbidden(403), Invalid(422)])
 async def test_a_job_that_was_made_though_the_answer_was_lost_is_ours(refusal: ApiError) -> None:
     """A quota may count it already when it is asked for again; taking it back then would leave it to pay unseen."""
     cluster = Cluster(refusal, job_is_there=True)

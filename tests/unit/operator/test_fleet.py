@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from renderfleet_crds import meta
 from renderfleet_crds.conditions import Reason
@@ -11,7 +13,7 @@ from renderfleet_operator.cache import Cache, Key
 from renderfleet_operator.decide.actions import AskAdmission, News, TellProvider, WriteStatus
 from renderfleet_operator.decide.lifecycle import decide
 from renderfleet_operator.decide.view import Render
-from renderfleet_operator.fleet import Fleet
+from renderfleet_operator.fleet import REFUSED_SECONDS, Fleet
 from renderfleet_operator.times import rfc3339
 
 from .builders import NOW, attempt, body, ended, running, seen, waiting
@@ -109,6 +111,57 @@ def test_a_ticket_that_is_not_used_comes_back() -> None:
 
     assert not fleet.has_ticket(uid)
     assert fleet.accounts["openai"].tickets == 0
+
+
+def _refuse(fleet: Fleet, uid: str) -> None:
+    """Its fence is written, its Job is refused, it is taken back; as the executor does it."""
+    key = fleet.cache.key_of(uid)
+    assert key is not None
+    version = fleet.cache.version(key)
+    assert version is not None
+    fleet.cache.put_render(body(name=key.name, uid=uid, status=running(), version=version[1] + 1))
+    fleet.job_refused(Render(body(name=key.name, uid=uid, status=running())), "policy says no")
+    queued = {"phase": "Queued", "reason": "JobRefused"}
+    fleet.cache.put_render(body(name=key.name, uid=uid, status=queued, version=version[1] + 2))
+
+
+def test_one_refused_job_may_have_itself_to_blame() -> None:
+    fleet, _ = make(providers=[provider(limits={"inFlight": 1, "perMinute": 600, "burst": 9})])
+    first, second = put(fleet, "r0"), put(fleet, "r1")
+    fleet.run_pass()
+
+    _refuse(fleet, first)
+    fleet.run_pass()
+
+    assert fleet.has_ticket(second)
+
+
+def test_a_lane_whose_jobs_are_refused_rests_and_then_one_finds_out() -> None:
+    fleet, clock = make(providers=[provider(limits={"inFlight": 2, "perMinute": 600, "burst": 9}), provider("did")])
+    uids = [put(fleet, f"r{n}") for n in range(5)]
+    other = put(fleet, "elsewhere", providers=("did",))
+    assert len(fleet.run_pass()[0]) == 3
+    for uid in uids[:2]:
+        _refuse(fleet, uid)
+
+    keys, again_in = fleet.run_pass()
+
+    assert (keys, again_in) == ([], REFUSED_SECONDS)
+    assert fleet.has_ticket(other), "another lane's matter"
+    fleet.run_places()
+    told = fleet.wait_of(uids[3])
+    assert told is not None
+    assert (told.reason, told.message, told.position) == (Reason.JOB_REFUSED, "policy says no", 2)
+
+    clock.time += REFUSED_SECONDS
+    keys, again_in = fleet.run_pass()
+    assert [key.name for key in keys] == ["r2"], "one is enough to find out"
+    assert again_in == REFUSED_SECONDS
+    assert fleet.run_pass()[0] == []
+
+    fleet.cache.put_render(body(name="r2", uid=uids[2], status=running(), version=9))
+    fleet.job_made(Render(body(name="r2", uid=uids[2], status=running())))
+    assert [key.name for key in fleet.run_pass()[0]] == ["r3"]
 
 
 def test_a_vendor_at_work_holds_its_place_but_no_pod() -> None:
@@ -360,6 +413,78 @@ def test_a_render_that_is_tried_again_needs_its_budget_once() -> None:
     fleet.ask(Key("AvatarRender", "rf-acme", "r0"), first, ask)
 
     assert [key.name for key in fleet.run_pass()[0]] == ["r0"]
+
+
+def test_another_try_after_one_that_was_paid_needs_its_own_share_of_the_budget() -> None:
+    limits = {"inFlight": 9, "perMinute": 600, "burst": 9}
+    paid = {"estimatedMicros": 60, "actualMicros": 60}
+    failed = running("AvatarRender", attempt(category="transient", endedAt=rfc3339(NOW)), cost=paid, phase="Retrying")
+    for budget, let_in in ((119, []), (120, ["r0"])):
+        fleet, _ = make(monthlyBudgetMicros=budget, providers=[provider(limits=limits)])
+        one = body(name="r0", uid="u0", status=failed)
+        fleet.cache.put_render(one)
+
+        [ask] = [one for one in decide(Render(one), seen(estimate_micros=60)) if isinstance(one, AskAdmission)]
+        fleet.ask(Key("AvatarRender", "rf-acme", "r0"), "u0", ask)
+
+        assert [key.name for key in fleet.run_pass()[0]] == let_in, f"of {budget}"
+
+
+_MICROS = st.integers(0, 1000)
+_BETWEEN = st.sampled_from(["Retrying", "Queued"])
+
+
+@given(
+    estimate=_MICROS,
+    tries=st.lists(st.tuples(st.booleans(), _BETWEEN, st.booleans()), min_size=1, max_size=5),
+    ends=st.booleans(),
+)
+def test_what_is_set_aside_is_what_was_paid_and_what_a_try_may_cost(
+    estimate: int, tries: list[tuple[bool, str, bool]], ends: bool
+) -> None:
+    """Never twice, at every step, and a new operator that only sees statuses comes to the same sum."""
+    fleet, _ = make(providers=[provider(limits={"inFlight": 9, "perMinute": 600, "burst": 99})])
+    key, version, paid = Key("AvatarRender", "rf-acme", "r0"), 1, 0
+    one = body(name="r0", uid="u0", version=version)
+
+    def moved(phase: str) -> None:
+        nonlocal one, version
+        version += 1
+        status = running(cost={"estimatedMicros": estimate, "actualMicros": paid}, phase=phase)
+        if phase not in ("Running", "Waiting"):
+            status["attempts"] = [attempt(category="transient", endedAt=rfc3339(NOW))]
+        one = body(name="r0", uid="u0", status=status, version=version)
+        fleet.cache.put_render(one)
+
+    def set_aside() -> int:
+        tickets = sum(ticket.cost_micros or 0 for ticket in fleet._tickets.values())
+        return fleet._reserved.get("rf-acme", 0) + tickets
+
+    fleet.cache.put_render(one)
+    for has_vendor_job, between, was_paid in tries:
+        [ask] = [do for do in decide(Render(one), seen(estimate_micros=estimate)) if isinstance(do, AskAdmission)]
+        fleet.ask(key, "u0", ask)
+        fleet.run_pass()
+        assert fleet.has_ticket("u0")
+        assert set_aside() == paid + estimate, "admitted"
+        moved("Running")
+        assert set_aside() == paid + estimate, "at work"
+        if has_vendor_job:
+            moved("Waiting")
+            assert set_aside() == paid + estimate, "at its vendor"
+        paid += estimate if was_paid else 0
+        moved(between)
+        assert set_aside() == max(paid, estimate), "between two tries"
+        anew, _ = make(one)
+        assert anew._reserved.get("rf-acme", 0) == set_aside(), "after a restart"
+    if ends:
+        fleet.cache.put_render(
+            body(name="r0", uid="u0", status=ended("DeadLettered", cost={"actualMicros": paid}), version=99)
+        )
+        assert fleet.spent("rf-acme").micros == paid
+    else:
+        fleet.cache.remove_render(key, "u0")
+    assert set_aside() == 0
 
 
 @pytest.mark.parametrize("end", ["Cancelled", "Failed", None])

@@ -508,6 +508,13 @@ class TestEnding:
 
         assert written["cost"]["actualMicros"] == micros
 
+    def test_what_an_earlier_try_cost_does_not_pay_for_the_unwanted_job(self) -> None:
+        status = waiting(cost={"estimatedMicros": 900, "actualMicros": 900, "currency": "USD"})
+
+        written = status_of(decide(render("VideoRender", status, spec={"cancel": True}), seen()))
+
+        assert written["cost"]["actualMicros"] == 1800
+
     def test_a_start_that_was_accepted_meanwhile_is_discarded_and_charged(self) -> None:
         one = render("VideoRender", running("VideoRender"), spec={"cancel": True})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -98,8 +98,8 @@ _GIVEN_BY_SERVER = ("selector", "manualSelector", "completionMode", "suspend")
 class RunnerJobs(BareJobs):
     """The Jobs that renders run in, with nobody behind them: what is left against these is RenderFleet's own cost.
 
-    But for one thing: outside a tenant's namespace they keep the account of field owners that the chart's policy takes
-    from a runner's Job and pod, so they cost more than those do.
+    They keep the label by which the chart's policy frees a runner's Job and pod of the account of their field owners, so
+    in a namespace that the policy covers they are stored as small as those.
     """
 
     model: Body = field(default_factory=dict)
@@ -109,14 +109,29 @@ class RunnerJobs(BareJobs):
         spec = copy.deepcopy(self.model["spec"])
         for key in _GIVEN_BY_SERVER:
             spec.pop(key, None)
-        spec["template"]["metadata"] = {"labels": _strange(spec["template"]["metadata"]["labels"])}
-        about = {"name": name, "namespace": self.namespace, "labels": _strange(self.model["metadata"]["labels"])}
+        spec["template"]["metadata"] = {"labels": _unwatched(spec["template"]["metadata"]["labels"])}
+        about = {"name": name, "namespace": self.namespace, "labels": _unwatched(self.model["metadata"]["labels"])}
         return {"apiVersion": "batch/v1", "kind": "Job", "metadata": about, "spec": spec}
 
 
-def _strange(labels: Body) -> Body:
-    """As many labels of ours under another name, so that the operator does not watch the Job."""
-    return {key.replace(meta.GROUP, "bench.example"): value for key, value in labels.items() if meta.GROUP in key}
+def _unwatched(labels: Body) -> Body:
+    """The operator's labels, with another name for the one that it watches Jobs and pods by."""
+    own = {key: value for key, value in labels.items() if meta.GROUP in key}
+    own["bench.example/kind"] = own.pop(meta.KIND_LABEL)
+    return own
+
+
+def refuse_field_owners(whose: str, seen: Sequence[Body]) -> None:
+    """Raises Trouble when one of them has an account of its field owners, or there is none to look at.
+
+    The account makes an object so much dearer that two sorts of which only one has it cannot be compared.
+    """
+    kept = [one["metadata"]["name"] for one in seen if one["metadata"].get("managedFields")]
+    if kept or not seen:
+        raise Trouble(
+            f"{whose}: {f'{kept[0]} has managedFields' if kept else 'there are none'}",
+            "is the policy of charts/renderfleet/templates/field-owners.yaml in force, and does it match them?",
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,14 +228,15 @@ def _rendered(template: str, *more: str) -> str:
     return done.stdout
 
 
-async def _ensure_namespace(cluster: Cluster, name: str) -> None:
+async def _ensure_namespace(cluster: Cluster, name: str, labels: Mapping[str, str] | None = None) -> None:
+    about = {"name": name, "labels": dict(labels or {})}
     with suppress(AlreadyExists):
-        await cluster.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        await cluster.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": about})
 
 
-async def make_namespace(cluster: Cluster, name: str) -> None:
+async def make_namespace(cluster: Cluster, name: str, labels: Mapping[str, str] | None = None) -> None:
     """A namespace in which pods can be made: its default service account is there."""
-    await _ensure_namespace(cluster, name)
+    await _ensure_namespace(cluster, name, labels)
     while True:
         try:
             await cluster.get(SERVICE_ACCOUNTS, "default", name)

@@ -38,7 +38,6 @@ class Run:
         self._jobs_per_second: float | None = None
         self._peak_rss_mib = 0.0
         self._spent: list[Alternation] = []
-        self._runner_jobs: RunnerJobs | None = None
         self.report = Report(plan.name)
 
     async def measure(self) -> Report:
@@ -46,7 +45,7 @@ class Run:
         parts = self._plan.parts
         if set(parts) - {DEFAULT_FLAGS}:
             async with self._fleet(ControllerFlags.TUNED) as fleet:
-                self._runner_jobs = await throughput.warm_up(fleet)
+                await throughput.warm_up(fleet)
                 if WAITING & set(parts):
                     await waiting.prepare(fleet)
                 await self._part("throughput-500", self._throughput_500, fleet)
@@ -143,7 +142,8 @@ class Run:
                 self._keep(found, key)
 
     async def _throughput_500(self, fleet: Fleet) -> None:
-        await self._alternate(fleet, "throughput-500", "ratio_500", 500, self._plan.pairs_500, same=self._runner_jobs)
+        same = await throughput.runner_jobs(fleet) if self._plan.same_500 else None
+        await self._alternate(fleet, "throughput-500", "ratio_500", 500, self._plan.pairs_500, same=same)
 
     async def _ceiling(self, fleet: Fleet) -> None:
         found = await ceiling.measure(fleet, self._plan.ceiling)

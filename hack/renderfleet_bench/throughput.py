@@ -14,14 +14,16 @@ from typing import Any
 
 from renderfleet_bench.audit import Account, account
 from renderfleet_bench.fleet import Fleet
-from renderfleet_bench.load import BareJobs, Batch, Renders, RunnerJobs, remove_all, run_batch
-from renderfleet_bench.plane import OPERATOR_USER
+from renderfleet_bench.load import BareJobs, Batch, Renders, RunnerJobs, refuse_field_owners, remove_all, run_batch
+from renderfleet_bench.plane import OPERATOR_USER, make_namespace
 from renderfleet_bench.stats import Ratio, quantile, ratio_of_medians
-from renderfleet_client.resources import JOBS
+from renderfleet_client.resources import JOBS, NAMESPACES, PODS
 from renderfleet_cluster.say import line
+from renderfleet_crds import meta
 
 BARE = BareJobs("bare")
 RENDERS = Renders(tenant="bench", provider="bench")
+NO_TENANTS = "runners-alone"
 AUDIT_LAG_SECONDS = 1.0
 
 
@@ -170,15 +172,33 @@ class Alternation:
         }
 
 
-async def warm_up(fleet: Fleet, count: int = 40) -> RunnerJobs:
-    """A few of each that nobody counts: first connections, first imports, first pages. Returns Jobs as runners have."""
+async def warm_up(fleet: Fleet, count: int = 40) -> None:
+    """A few of each that nobody counts: first connections, first imports, first pages."""
     line(f"warming up with {count} Jobs and {count} renders")
     names = [f"warm-{number}" for number in range(count)]
     await run_batch(fleet.plane.cluster, BARE, names)
     await run_batch(fleet.plane.cluster, RENDERS, names, alive=fleet.check)
-    model = (await fleet.plane.cluster.list(JOBS, RENDERS.namespace)).items[0]
     await clean(fleet)
-    return RunnerJobs(BARE.namespace, model=model)
+
+
+async def runner_jobs(fleet: Fleet) -> RunnerJobs:
+    """Jobs as a render has them, in a namespace that is labelled as a tenant's but no tenant's: no quota, no operator.
+
+    Raises Trouble when they, or the render's own, keep an account of their field owners.
+    """
+    cluster = fleet.plane.cluster
+    labels = (await cluster.get(NAMESPACES, RENDERS.namespace))["metadata"]["labels"]
+    await make_namespace(cluster, NO_TENANTS, {key: labels[key] for key in labels if key != meta.TENANT_LABEL})
+    await run_batch(cluster, RENDERS, ["model"], alive=fleet.check)
+    made = RunnerJobs(NO_TENANTS, model=(await cluster.list(JOBS, RENDERS.namespace)).items[0])
+    await run_batch(cluster, made, ["like-the-model"])
+    for namespace in (RENDERS.namespace, NO_TENANTS):
+        for resource in (JOBS, PODS):
+            seen = (await cluster.list(resource, namespace)).items
+            refuse_field_owners(f"{resource.plural} in {namespace}", seen)
+    await clean(fleet)
+    await remove_all(cluster, JOBS, NO_TENANTS)
+    return made
 
 
 async def alternate(

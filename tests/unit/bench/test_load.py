@@ -1,31 +1,48 @@
 import pytest
 
-from renderfleet_bench.load import BareJobs, Batch, Renders, RunnerJobs, in_parallel
+from renderfleet_bench.load import BareJobs, Batch, Renders, RunnerJobs, in_parallel, refuse_field_owners
 from renderfleet_bench.plane import crds_named
+from renderfleet_cluster.say import Trouble
 from renderfleet_crds import meta
 from renderfleet_crds.avatar_render import AvatarRenderSpec
+from renderfleet_operator.intake import OURS
 
 RENDERS = Renders(tenant="bench", provider="bench")
 JOBS = BareJobs(namespace="bare")
 
 
-def test_a_runners_job_alone_is_the_same_job_under_labels_that_nobody_watches():
+def test_a_runners_job_alone_is_the_same_job_under_labels_that_the_operator_does_not_watch():
     spec = {"completions": 1, "selector": {"matchLabels": {}}, "suspend": False}
-    labels = {meta.UID_LABEL: "u-1", "batch.kubernetes.io/job-name": "x"}
-    template = {"metadata": {"labels": labels}, "spec": {"restartPolicy": "Never"}}
-    made = {"metadata": {"labels": {meta.UID_LABEL: "u-1"}}, "spec": {**spec, "template": template}}
+    labels = {meta.KIND_LABEL: "AvatarRender", meta.UID_LABEL: "u-1"}
+    of_pod = {**labels, "batch.kubernetes.io/job-name": "x"}
+    template = {"metadata": {"labels": of_pod}, "spec": {"restartPolicy": "Never"}}
+    made = {"metadata": {"labels": labels}, "spec": {**spec, "template": template}}
 
-    body = RunnerJobs("bare", model=made).body("n-1")
+    body = RunnerJobs("alone", model=made).body("n-1")
 
+    unwatched = {"bench.example/kind": "AvatarRender", meta.UID_LABEL: "u-1"}
     assert body["spec"] == {
         "completions": 1,
-        "template": {"metadata": {"labels": {"bench.example/render-uid": "u-1"}}, "spec": {"restartPolicy": "Never"}},
+        "template": {"metadata": {"labels": unwatched}, "spec": {"restartPolicy": "Never"}},
     }
-    assert body["metadata"] == {
-        "name": "n-1",
-        "namespace": "bare",
-        "labels": {"bench.example/render-uid": "u-1"},
-    }
+    assert body["metadata"] == {"name": "n-1", "namespace": "alone", "labels": unwatched}
+    assert OURS not in unwatched, "the operator would take the Job for one of its own"
+
+
+def test_objects_without_an_account_of_their_field_owners_are_fit_to_compare():
+    refuse_field_owners("pods", [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}])
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ([{"metadata": {"name": "a"}}, {"metadata": {"name": "b", "managedFields": [{}]}}], "b has managedFields"),
+        ([], "there are none"),
+    ],
+)
+def test_an_account_of_field_owners_on_one_side_ends_the_comparison(seen, said):
+    with pytest.raises(Trouble, match=f"pods in x: {said}"):
+        refuse_field_owners("pods in x", seen)
 
 
 @pytest.mark.parametrize(

@@ -293,7 +293,9 @@ class Executor:
 
     async def _take_back_refused(self, key: Key, render: Render, refused: ApiError) -> None:
         """Rights, a policy or the schema refused the Job: it waits for somebody to mend that, and has used no attempt."""
-        is_barred = refused.status == _FORBIDDEN or "is forbidden" in refused.message  # policies say 422 and these words
+        is_barred = (
+            refused.status == _FORBIDDEN or "is forbidden" in refused.message
+        )  # policies say 422 and these words
         what = "the operator's rights or an admission policy" if is_barred else "its pool's settings"
         message = f"the API server refuses its Job; see to {what}: {refused.message[:700]}"
         log.error("job refused", namespace=render.namespace, name=render.name, error=refused.message[:300])

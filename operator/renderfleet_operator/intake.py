@@ -270,8 +270,11 @@ def _absent(known: Any, there: set[tuple[str, str]], version: int) -> list[Body]
 
 
 def _reads_other(new: Body, old: Body | None) -> bool:
-    """The archive would show something else than before: a finalizer, for one, is nothing to it."""
-    if old is None:
+    """The archive would show something else than before: a finalizer, for one, is nothing to it.
+
+    Unless it is on what was let go of again, for a redrive: that waits to hear that the end is stored.
+    """
+    if old is None or (_is_let_go(old) and not _is_let_go(new)):
         return True
     about, before = new["metadata"], old["metadata"]
     return (

@@ -110,24 +110,32 @@ def _at_rest(render: Render, seen: Observed) -> list[Action]:
     """Nothing is started any more: keep the history, then the object's time runs out."""
     if edited := _taken_up(render, seen):
         return edited
-    finished = render.finished_at or seen.now
     if render.has_finalizer:
-        told = find_condition(render.status.get("conditions") or [], ConditionType.ARCHIVED)
         if seen.archived:
+            told = _archived_condition(render)
             if told is not None and told["status"] == "False":
                 return [WriteStatus(archive_report(render, seen.now, archived=True))]
             return [ChangeFinalizer("absent")]
-        left = finished + seen.policy.archive_deadline_seconds - seen.now
-        if left <= 0:
-            return [ChangeFinalizer("absent", overdue=True)]
-        if told is None and seen.archive_late is not None and seen.may_report:
-            status = archive_report(render, seen.now, archived=False, message=seen.archive_late)
-            return [WriteStatus(status), LookAgain(left)]
-        return [LookAgain(left)]
+        return _kept_for_archive(render, seen) or [ChangeFinalizer("absent", overdue=True)]
     if render.is_deleting:
         return []
-    left = finished + _time_to_live(render, seen) - seen.now
+    left = (render.finished_at or seen.now) + _time_to_live(render, seen) - seen.now
     return [LookAgain(left)] if left > 0 else [DeleteRender()]
+
+
+def _kept_for_archive(render: Render, seen: Observed) -> list[Action]:
+    """Wait until the end is archived, and say so when that takes long; nothing when it has taken too long."""
+    left = (render.finished_at or seen.now) + seen.policy.archive_deadline_seconds - seen.now
+    if left <= 0:
+        return []
+    if _archived_condition(render) is None and seen.archive_late is not None and seen.may_report:
+        status = archive_report(render, seen.now, archived=False, message=seen.archive_late)
+        return [WriteStatus(status), LookAgain(left)]
+    return [LookAgain(left)]
+
+
+def _archived_condition(render: Render) -> Body | None:
+    return find_condition(render.status.get("conditions") or [], ConditionType.ARCHIVED)
 
 
 def _taken_up(render: Render, seen: Observed) -> list[Action]:
@@ -153,8 +161,11 @@ def _time_to_live(render: Render, seen: Observed) -> float:
 
 
 def _redrive(render: Render, seen: Observed) -> list[Action]:
+    """Begin a new run; once the end of the last one is archived, since the status forgets what it cost and how it went."""
     if not render.has_finalizer:
         return [ChangeFinalizer("present")]
+    if render.is_finished and not seen.archived and (kept_back := _kept_for_archive(render, seen)):
+        return kept_back
     run = int(render.spec.get("redrive") or 0)
     return [
         WriteStatus(

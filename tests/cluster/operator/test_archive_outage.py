@@ -196,3 +196,33 @@ async def _assert_equal(engine: AsyncEngine, namespace: str, renders: dict[str, 
     assert sorted(row.uid for row in events if row.type == "end") == sorted(phases)
     async with transaction(engine) as connection:
         assert await connection.scalar(select(func.count()).select_from(deliveries)) == len(phases)
+
+
+async def test_a_run_that_is_redriven_while_postgresql_is_stopped_is_on_the_bill(
+    fleet: Fleet, postgres: Postgres, engine: AsyncEngine
+) -> None:
+    """Nothing but its status tells what it cost, and the next run begins a new one."""
+    ends = iter([broke("moderation", charged="true")])
+
+    async def work(pod: PodRun) -> Ended:
+        return next(ends, None) or await succeed(pod)
+
+    fleet.node.program = work
+    await fleet.start()
+    postgres.stop()
+    try:
+        await fleet.apply("AvatarRender", "face")
+        await fleet.until("AvatarRender", "face", "Failed")
+        await fleet.edit("AvatarRender", "face", redrive=1)
+        await asyncio.sleep(2)
+    finally:
+        postgres.start()
+    await fleet.until("AvatarRender", "face", "Succeeded")
+
+    async def all_billed() -> bool:
+        return sorted(await _rows(engine, usage.c.run, usage.c.phase, of=fleet.namespace)) == [
+            (0, "Failed"),
+            (1, "Succeeded"),
+        ]
+
+    await eventually(all_billed, CATCH_UP_SECONDS)

@@ -89,3 +89,15 @@ def test_who_was_there_first_is_looked_at_when_what_it_lacked_comes(kind: str, m
     put.clear()
     intake.seen(kind, {**made, "metadata": {**made["metadata"], "resourceVersion": "99"}})
     assert FACE not in put
+
+
+def test_what_was_let_go_of_and_is_held_again_is_offered_to_the_archive_again() -> None:
+    """A redrive holds it, and waits to hear that its end is stored."""
+    intake, _, _ = make()
+    intake.fleet.is_ready = True
+    intake.seen("AvatarRender", body(name="face", uid="f", status=ended("Failed"), finalizer=False, version=6))
+    intake.archive._waiting.clear()
+
+    intake.seen("AvatarRender", body(name="face", uid="f", status=ended("Failed"), version=7))
+
+    assert len(intake.archive) == 1

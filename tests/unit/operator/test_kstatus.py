@@ -98,7 +98,7 @@ def test_every_phase_is_walked_through_and_judged_right() -> None:
     video = Walk("VideoRender").look(**waits).look(**starts).look(done(vendorJobId="tlk_1"))
     video.look(look=done_there, admitted=True).look(done())
     dead = Walk().look(**starts).look(broke("transient")).look(**starts).look(broke("outage"))
-    dead.edit(redrive=1).look().look(**starts)
+    dead.edit(redrive=1).look(archived=True).look(**starts)
     held = Walk().look(**starts).look(Runner.UNKNOWN)
     refused = Walk().look(**starts).look(broke("moderation"))
     cancelled = Walk().look(**starts).edit(cancel=True).look(Runner.LOST)

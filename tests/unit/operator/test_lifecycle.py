@@ -148,6 +148,18 @@ def test_a_script_that_was_paid_for_is_kept(runner: RunnerSeen, phase: str) -> N
             id="a redrive takes the finalizer again first",
         ),
         pytest.param(
+            render(status=ended("Failed"), spec={"redrive": 1}),
+            seen(archived=False),
+            [],
+            id="a redrive waits until the end is archived: nothing else will tell what it cost and how it went",
+        ),
+        pytest.param(
+            render(status=ended("Failed", finishedAt=rfc3339(NOW - 8 * 86_400)), spec={"redrive": 1}),
+            seen(archived=False),
+            ["WriteStatus"],
+            id="a redrive does not wait for ever for an archive that never answers",
+        ),
+        pytest.param(
             render(status=ended("Succeeded"), spec={"redrive": 1}, finalizer=False),
             seen(),
             [],
@@ -572,7 +584,7 @@ class TestEnding:
             "DeadLettered", attempts=[attempt(3, category="outage")], attempt=3, outputs=[], startedAt=rfc3339(NOW - 50)
         )
 
-        status = status_of(decide(render(status=old, spec={"redrive": 1}), seen()))
+        status = status_of(decide(render(status=old, spec={"redrive": 1}), seen(archived=True)))
 
         assert (status["phase"], status["run"], status["attempt"]) == ("Queued", 1, 0)
         assert not {"attempts", "finishedAt", "startedAt", "outputs"} & set(status)
@@ -628,9 +640,19 @@ class TestArchived:
         """The next run's end is another one, of which nothing was told."""
         told = self.told(ended("DeadLettered"))
 
-        status = status_of(decide(render(status=told, spec={"redrive": 1}), seen()))
+        status = status_of(decide(render(status=told, spec={"redrive": 1}), seen(archived=True)))
 
         assert self.archived(status) is None
+
+    def test_a_redrive_that_waits_for_the_archive_says_so(self) -> None:
+        one = render(status=ended("DeadLettered"), spec={"redrive": 1})
+
+        written = status_of(decide(one, seen(archive_late="PostgreSQL is away", may_report=True)))
+
+        assert written["phase"] == "DeadLettered"
+        found = self.archived(written)
+        assert found is not None
+        assert (found["status"], found["message"]) == ("False", "PostgreSQL is away")
 
 
 class TestWaiting:

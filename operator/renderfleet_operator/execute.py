@@ -340,14 +340,16 @@ class Executor:
 
     async def _discard(self, render: Render, job_id: str) -> None:
         """Tell the vendor, if it can be told: a courtesy that may save money, never worth an error."""
-        self.watch.forget(render.uid)
+        answer: act.Answer
         try:
             maker = await self.desk.video_maker(render.provider)
-            stopped = await maker.discard(job_id)
+            answer = "gone" if await maker.discard(job_id) else "goes on"
         except Exception as failed:
+            answer = "untold"
             log.info("the vendor was not told", provider=render.provider, error=f"{type(failed).__name__}"[:200])
         else:
-            log.info("the vendor was told", provider=render.provider, stopped=stopped)
+            log.info("the vendor was told", provider=render.provider, answer=answer)
+        self.watch.discard(render.uid, job_id, answer)
 
 
 def quota_pause(refused: QuotaExceeded | QuotaNotReady) -> float:

@@ -124,6 +124,7 @@ class Observer:
             may_report=self.may_report(key) if self.may_report else True,
             dependencies=self._dependencies(key, render),
             look=self.watch.looks.get(render.uid),
+            discarded=self.watch.discarded.get(render.uid) or {},
             archived=self.archive.has_end(render),
             archive_late=self.archive.why_late(render),
             estimate_micros=self._estimate(render) if waits else None,

@@ -18,7 +18,7 @@ from renderfleet_providers.registry import connect
 
 from .cache import Cache, Key
 from .clock import Clock, chance_of
-from .decide.actions import News, TellProvider
+from .decide.actions import Answer, News, TellProvider
 from .decide.observed import VendorLook
 from .decide.view import Render
 from .errors import NotYet
@@ -124,6 +124,8 @@ class VendorWatch:
     tell: Callable[[TellProvider], None] = lambda news: None
     looks: dict[str, VendorLook] = field(default_factory=dict)
     """The last look by the render's UID."""
+    discarded: dict[str, dict[str, Answer]] = field(default_factory=dict)
+    """By the render's UID and the vendor's id of a job: the answer to being told that nobody waits for it."""
     _watched: dict[str, _Watched] = field(default_factory=dict)
     _due: list[tuple[float, int, str]] = field(default_factory=list)
     _count: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -152,6 +154,12 @@ class VendorWatch:
         """Nobody waits for it any more."""
         self._watched.pop(uid, None)
         self.looks.pop(uid, None)
+        self.discarded.pop(uid, None)
+
+    def discard(self, uid: str, job_id: str, answer: Answer) -> None:
+        """The vendor was told to forget this job: look no more, but keep what was seen, for the bill."""
+        self._watched.pop(uid, None)
+        self.discarded.setdefault(uid, {})[job_id] = answer
 
     def __len__(self) -> int:
         return len(self._watched)

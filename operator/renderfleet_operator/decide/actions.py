@@ -88,9 +88,13 @@ class WatchVendorJob:
     job_id: str
 
 
+Answer = Literal["gone", "goes on", "untold"]
+"""What became of telling a vendor that nobody waits for its job any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class DiscardVendorJob:
-    """Tell the vendor that nobody waits for its job any more."""
+    """Tell the vendor that nobody waits for its job any more; its answer is seen at the next look."""
 
     job_id: str
 

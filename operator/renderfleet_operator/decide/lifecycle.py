@@ -31,6 +31,7 @@ from renderfleet_operator.times import rfc3339, seconds_of
 from . import avatar, video, voice
 from .actions import (
     Action,
+    Answer,
     AskAdmission,
     ChangeFinalizer,
     CreateJob,
@@ -63,6 +64,11 @@ POD_REFUSED = "PodRefused"
 _REDRIVABLE = frozenset({Phase.FAILED, Phase.DEAD_LETTERED, Phase.CANCELLED, Phase.ABORTED, Phase.HELD})
 _SUSPENDED = Wait(Reason.SUSPENDED, "spec.suspend is true")
 _ACCEPTED: Mapping[ConditionType, Word] = {ConditionType.PROVIDER_ACCEPTED: "True"}
+_ANSWERED: Mapping[Answer, str] = {
+    "gone": "has dropped its job",
+    "goes on": "will not stop its job, and may charge it",
+    "untold": "could not be told, and may finish and charge its job",
+}
 _STORED: Mapping[ConditionType, Word] = {ConditionType.MEDIA_STORED: "True"}
 
 
@@ -286,8 +292,10 @@ def _end_unfinished(render: Render, seen: Observed, ending: _Ending, vendor_job_
     first: list[Action] = [LeaveAdmission()]
     message = ending.message
     if vendor_job_id:
-        first.append(DiscardVendorJob(vendor_job_id))
-        message += "; the vendor was told, but may finish and charge its job all the same"
+        answer = seen.discarded.get(vendor_job_id)
+        if answer is None:
+            return [*first, DiscardVendorJob(vendor_job_id), LookAgain(0.05)]
+        message += f"; the vendor {_ANSWERED[answer]}"
         cost = _bill(render, seen) if cost is None else cost
     return [
         *first,

@@ -8,6 +8,8 @@ from typing import Any
 from renderfleet_crds.conditions import Reason
 from renderfleet_crds.contract import Charged
 
+from .actions import Answer
+
 
 class Runner(Enum):
     """What became of the open attempt."""
@@ -129,6 +131,8 @@ class Observed:
     """False when the write budget for reports of waiting and progress is used up just now."""
     dependencies: Mapping[str, Dependency] = field(default_factory=dict)
     look: VendorLook | None = None
+    discarded: Mapping[str, Answer] = field(default_factory=dict)
+    """By the vendor's id of a job: what the vendor answered when it was told that nobody waits for it."""
     archived: bool = False
     archive_late: str | None = None
     """Why its end is not in the archive yet; None while that takes no longer than it may."""

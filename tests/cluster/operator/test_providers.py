@@ -128,4 +128,4 @@ async def test_cancelling_a_video_at_its_vendor_tells_the_vendor(fleet: Fleet) -
 
     one = await fleet.until("VideoRender", "talk", "Cancelled")
     assert one["status"]["attempts"][-1]["charged"] == "true"
-    assert "vendor was told" in one["status"]["message"]
+    assert "the vendor will not stop its job" in one["status"]["message"]

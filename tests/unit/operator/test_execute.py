@@ -19,15 +19,24 @@ from renderfleet_client.resources import JOBS, Resource
 from renderfleet_crds.contract import Stage
 from renderfleet_operator.cache import Key
 from renderfleet_operator.children.job import Shape
-from renderfleet_operator.decide.actions import AskAdmission, CreateJob, LeaveAdmission, LookAgain, StartAttempt
+from renderfleet_operator.decide.actions import (
+    AskAdmission,
+    CreateJob,
+    DiscardVendorJob,
+    LeaveAdmission,
+    LookAgain,
+    StartAttempt,
+)
 from renderfleet_operator.decide.lifecycle import decide
+from renderfleet_operator.decide.observed import VendorLook
 from renderfleet_operator.decide.view import Render
 from renderfleet_operator.errors import NotYet
 from renderfleet_operator.execute import Executor
 from renderfleet_operator.fleet import REFUSED_SECONDS, TICKET_SECONDS
 from renderfleet_operator.metrics import Metrics
+from renderfleet_operator.vendors import VendorWatch
 
-from .builders import NOW, body, running, seen
+from .builders import NOW, UID, body, running, seen
 from .test_fleet import make as make_fleet
 from .test_fleet import provider
 
@@ -191,3 +200,34 @@ async def test_a_job_that_was_made_though_the_answer_was_lost_is_ours(refusal: A
     assert cluster.written == []
     one = Render(body(status=running()))
     assert executor.cache.job(one.uid, one.attempts[-1]["jobName"]) is not None
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [(True, "gone"), (False, "goes on"), (Unavailable(503), "untold"), (RuntimeError("no key"), "untold")],
+    ids=["dropped", "at work", "no answer", "no way to ask"],
+)
+async def test_what_a_vendor_answers_to_being_told_is_kept_for_the_next_look(answer: Any, kept: str) -> None:
+    executor, _ = make(Cluster(None))
+    asked: list[str] = []
+
+    async def discard(job_id: str) -> bool:
+        asked.append(job_id)
+        if isinstance(answer, Exception):
+            raise answer
+        return bool(answer)
+
+    async def video_maker(_: str) -> Any:
+        return SimpleNamespace(discard=discard)
+
+    desk: Any = SimpleNamespace(video_maker=video_maker)
+    executor.desk, executor.watch = desk, VendorWatch(desk, executor.clock, moved=lambda _: None)
+    executor.watch.looks[UID] = VendorLook("done", NOW, cost_micros=600)
+
+    await executor.run(KEY, [DiscardVendorJob("tlk_1")], seen())
+
+    assert asked == ["tlk_1"]
+    assert executor.watch.discarded == {UID: {"tlk_1": kept}}
+    assert executor.watch.looks[UID].cost_micros == 600, "what it was seen to cost is still to be counted"
+    executor.watch.forget(UID)
+    assert executor.watch.discarded == {}

@@ -22,6 +22,10 @@ from .builders import CREATED, NOW, attempt, body, broke, done, ended, render, r
 OUTPUTS = [{"name": "image-1", "key": "media/rf-acme/x.png"}]
 
 
+TOLD = {"tlk_1": "goes on"}
+"""What the vendor answered when it was told that nobody waits for its job."""
+
+
 def kinds(todo: list[act.Action]) -> list[str]:
     return [type(one).__name__ for one in todo if not isinstance(one, act.LookAgain)]
 
@@ -497,11 +501,24 @@ class TestEnding:
 
         assert (status["phase"], status["outputs"]) == ("Succeeded", OUTPUTS)
 
-    def test_the_vendor_is_told(self) -> None:
-        todo = decide(render("VideoRender", waiting(), spec={"cancel": True}), seen())
+    @pytest.mark.parametrize(
+        ("answer", "said"),
+        [
+            pytest.param("gone", "the vendor has dropped its job", id="it did"),
+            pytest.param("goes on", "the vendor will not stop its job, and may charge it", id="as D-ID, at work"),
+            pytest.param("untold", "the vendor could not be told, and may finish and charge its job", id="no answer"),
+        ],
+    )
+    def test_the_vendor_is_told_first_and_what_it_answers_is_said(self, answer: Any, said: str) -> None:
+        one = render("VideoRender", waiting(), spec={"cancel": True})
 
-        assert act.DiscardVendorJob("tlk_1") in todo
-        assert status_of(todo)["phase"] == "Cancelled"
+        first = decide(one, seen(discarded={"tlk_of_an_earlier_run": "gone"}))
+        then = decide(one, seen(discarded={"tlk_1": answer}))
+
+        assert kinds(first) == ["LeaveAdmission", "DiscardVendorJob"]
+        assert look_again(first) < 1
+        assert kinds(then) == ["LeaveAdmission", "WriteStatus"]
+        assert (status_of(then)["phase"], status_of(then)["message"]) == ("Cancelled", f"spec.cancel was set; {said}")
 
     @pytest.mark.parametrize(
         ("look", "micros"),
@@ -516,7 +533,9 @@ class TestEnding:
         """D-ID ends no talk that it works on."""
         status = waiting(cost={"estimatedMicros": 900, "currency": "USD"})
 
-        written = status_of(decide(render("VideoRender", status, spec={"cancel": True}), seen(look=look)))
+        written = status_of(
+            decide(render("VideoRender", status, spec={"cancel": True}), seen(look=look, discarded=TOLD))
+        )
 
         assert written["cost"]["actualMicros"] == micros
 
@@ -530,9 +549,9 @@ class TestEnding:
     def test_a_start_that_was_accepted_meanwhile_is_discarded_and_charged(self) -> None:
         one = render("VideoRender", running("VideoRender"), spec={"cancel": True})
 
-        todo = decide(one, seen(done(vendorJobId="tlk_9")))
+        assert act.DiscardVendorJob("tlk_9") in decide(one, seen(done(vendorJobId="tlk_9")))
+        todo = decide(one, seen(done(vendorJobId="tlk_9"), discarded={"tlk_9": "goes on"}))
 
-        assert act.DiscardVendorJob("tlk_9") in todo
         assert status_of(todo)["attempts"][-1]["charged"] == "true"
 
     def test_an_unknown_outcome_stays_unknown_when_cancelled(self) -> None:
@@ -650,9 +669,7 @@ class TestArchived:
         written = status_of(decide(one, seen(archive_late="PostgreSQL is away", may_report=True)))
 
         assert written["phase"] == "DeadLettered"
-        found = self.archived(written)
-        assert found is not None
-        assert (found["status"], found["message"]) == ("False", "PostgreSQL is away")
+        assert self.archived(written) == ("False", "NotArchivedYet", "PostgreSQL is away")
 
 
 class TestWaiting:

@@ -38,7 +38,7 @@ def make() -> tuple[Observer, Any, Any]:
     """An observer, its archive and its clock."""
     fleet, clock = make_fleet()
     archive, _, _ = make_archive()
-    nobody: Any = SimpleNamespace(looks={}, prices=lambda _: [])
+    nobody: Any = SimpleNamespace(looks={}, discarded={}, prices=lambda _: [])
     cluster: Any = Cluster()
     made = Observer(
         cluster=cluster,

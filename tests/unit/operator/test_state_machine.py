@@ -71,6 +71,7 @@ class World:
         self.started: list[tuple[int, str, int]] = []
         self.now = NOW
         self.ends: dict[int, str] = {}
+        self.discarded: dict[str, act.Answer] = {}
 
     def edit(self, what: str | None) -> None:
         spec = dict(self.body["spec"])
@@ -99,6 +100,7 @@ class World:
             archived=given["archived"] and before.is_finished,
             archive_late=None if given["archived"] else given["late"],
             is_tenant=True,
+            discarded=self.discarded,
         )
         todo = decide(before, world)
         writes = [one for one in todo if isinstance(one, act.WriteStatus | act.StartAttempt)]
@@ -120,6 +122,8 @@ class World:
                 assert not before.is_finished
             case act.WriteStatus():
                 self.write(before, action.status)
+            case act.DiscardVendorJob():
+                self.discarded = {**self.discarded, action.job_id: "goes on"}
             case act.ChangeFinalizer():
                 finalizers = [meta.FINALIZER] if action.to == "present" else []
                 self.body = {**self.body, "metadata": {**self.body["metadata"], "finalizers": finalizers}}

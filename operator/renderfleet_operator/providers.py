@@ -110,7 +110,10 @@ class Providers:
     async def _probe(self, name: str, account: Account) -> None:
         """Ask a held account something free now and then: when it answers, the hold is over."""
         now = self.clock.now()
-        if account.held is None or account.spec.get("hold") or now < account.probe_after or account.no_key:
+        if account.held is None:
+            self._probes.pop(name, None)
+            return
+        if account.spec.get("hold") or now < account.probe_after or account.no_key:
             return
         count = self._probes[name] = self._probes.get(name, 0) + 1
         account.probe_after = now + min(LONGEST_PROBE_SECONDS, FIRST_PROBE_SECONDS * 2 ** min(count - 1, 10))
@@ -126,7 +129,6 @@ class Providers:
         if health.credits_remaining is not None and health.credits_remaining <= 0:
             return
         log.info("provider released: it answers again", provider=name)
-        self._probes.pop(name, None)
         account.release()
         self.fleet.wake()
 

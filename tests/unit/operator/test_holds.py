@@ -73,6 +73,23 @@ async def test_an_edit_lets_it_go_at_once() -> None:
     assert office.line.asked == 0
 
 
+async def test_a_new_hold_is_asked_about_as_soon_as_the_first_one() -> None:
+    """The administrator has put money in, or a new key; how long the last hold took says nothing of this one."""
+    office = held(Line(health=KeyRefused("unauthorized", "refused")))
+    for _ in range(30):
+        await office.after(58)
+    edited: dict[str, Any] = office.fleet.cache.providers["did"]
+    office.fleet.provider_seen({**edited, "metadata": {**edited["metadata"], "generation": 2}})
+    await office.after(5)
+    office.fleet.tell(TellProvider("did", "t2", News.HELD, "out of credit"), "1")
+    before = office.line.asked
+
+    for _ in range(3):
+        await office.after(FIRST_PROBE_SECONDS + 1)
+
+    assert office.line.asked - before >= 2
+
+
 async def test_what_is_held_by_hand_is_not_asked_and_not_let_go() -> None:
     office = held(Line())
     spec = office.fleet.accounts["did"].spec

@@ -251,10 +251,10 @@ class Executor:
 
     async def _result_url(self, render: Render) -> str:
         """Where the vendor's video is: asked for anew when this process has not seen it, as after a restart."""
-        look = self.watch.looks.get(render.uid)
+        job_id = render.vendor_job_id
+        look = self.watch.look_at(render.uid, job_id)
         if look is not None and look.result_url:
             return look.result_url
-        job_id = render.vendor_job_id
         if job_id is None:
             raise NotYet("no vendor job is known", 10)
         maker = await self.desk.video_maker(render.provider)

@@ -123,7 +123,7 @@ class Observer:
             wait=self.fleet.wait_of(render.uid) if waits else None,
             may_report=self.may_report(key) if self.may_report else True,
             dependencies=self._dependencies(key, render),
-            look=self.watch.looks.get(render.uid),
+            look=self.watch.look_at(render.uid, render.vendor_job_id),
             discarded=self.watch.discarded.get(render.uid) or {},
             archived=self.archive.has_end(render),
             archive_late=self.archive.why_late(render),

@@ -123,7 +123,7 @@ class VendorWatch:
     """Called when a look shows something new."""
     tell: Callable[[TellProvider], None] = lambda news: None
     looks: dict[str, VendorLook] = field(default_factory=dict)
-    """The last look by the render's UID."""
+    """The last look by the render's UID, be it at a job of an earlier attempt."""
     discarded: dict[str, dict[str, Answer]] = field(default_factory=dict)
     """By the render's UID and the vendor's id of a job: the answer to being told that nobody waits for it."""
     _watched: dict[str, _Watched] = field(default_factory=dict)
@@ -142,6 +142,11 @@ class VendorWatch:
         self._watched[uid] = _Watched(key, provider, job_id, self.clock.monotonic())
         spread = self._pause(provider) * chance_of(uid, job_id)
         self._plan(uid, spread)
+
+    def look_at(self, uid: str, job_id: str | None) -> VendorLook | None:
+        """The last look at this very job of a render."""
+        look = self.looks.get(uid)
+        return look if look is not None and look.job_id == job_id else None
 
     def look_now(self, uid: str) -> bool:
         """Somebody says that there is news; False when nobody waits for that render's job."""
@@ -257,10 +262,11 @@ class VendorWatch:
                 category=ErrorCategory.TRANSIENT,
                 code=failed.code,
                 message=failed.message,
+                job_id=job_id,
             )
-        return self._as_look(seen, Render(body) if body else None)
+        return self._as_look(job_id, seen, Render(body) if body else None)
 
-    def _as_look(self, seen: VendorJobSeen, render: Render | None) -> VendorLook:
+    def _as_look(self, job_id: str, seen: VendorJobSeen, render: Render | None) -> VendorLook:
         error = seen.error
         cost = self.desk.cost_micros(render, _usage(seen, render)) if render and seen.state is JobState.DONE else None
         return VendorLook(
@@ -274,6 +280,7 @@ class VendorWatch:
             code=error.code if error else None,
             message=error.message if error else None,
             retry_limit=error.retry_limit if error else None,
+            job_id=job_id,
             **({"charged": error.charged} if error else {}),
         )
 

@@ -94,6 +94,7 @@ class VendorLook:
     retry_limit: int | None = None
     """How many more attempts the failure is worth; None: as many as the render's own policy allows."""
     charged: Charged = Charged.NO
+    job_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Providers in trouble, budgets, deadlines: seen from outside, as an administrator sees them."""
 
+import re
 from typing import Any
 
 from tests.support.node import Ended, PodRun, broke, succeed
@@ -128,4 +129,5 @@ async def test_cancelling_a_video_at_its_vendor_tells_the_vendor(fleet: Fleet) -
 
     one = await fleet.until("VideoRender", "talk", "Cancelled")
     assert one["status"]["attempts"][-1]["charged"] == "true"
-    assert "the vendor will not stop its job" in one["status"]["message"]
+    # It may be done with it by then, without our having looked.
+    assert re.search("; the vendor (has dropped|will not stop) its job", one["status"]["message"])

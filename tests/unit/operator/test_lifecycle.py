@@ -542,7 +542,7 @@ class TestEnding:
     def test_what_an_earlier_try_cost_does_not_pay_for_the_unwanted_job(self) -> None:
         status = waiting(cost={"estimatedMicros": 900, "actualMicros": 900, "currency": "USD"})
 
-        written = status_of(decide(render("VideoRender", status, spec={"cancel": True}), seen()))
+        written = status_of(decide(render("VideoRender", status, spec={"cancel": True}), seen(discarded=TOLD)))
 
         assert written["cost"]["actualMicros"] == 1800
 

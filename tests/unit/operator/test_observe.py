@@ -9,13 +9,14 @@ from renderfleet_client.cluster import Listing
 from renderfleet_crds import meta
 from renderfleet_operator.cache import Key
 from renderfleet_operator.decide.lifecycle import decide
-from renderfleet_operator.decide.observed import Policy, Runner
+from renderfleet_operator.decide.observed import Policy, Runner, VendorLook
 from renderfleet_operator.decide.retries import NO_POD
 from renderfleet_operator.decide.view import Render
 from renderfleet_operator.observe import EVENTS_EVERY_SECONDS, Observer
 from renderfleet_operator.times import rfc3339
+from renderfleet_operator.vendors import VendorWatch
 
-from .builders import NOW, UID, attempt, body, ended, running
+from .builders import NOW, UID, attempt, body, ended, running, waiting
 from .test_archive import make as make_archive
 from .test_fleet import make as make_fleet
 
@@ -38,7 +39,7 @@ def make() -> tuple[Observer, Any, Any]:
     """An observer, its archive and its clock."""
     fleet, clock = make_fleet()
     archive, _, _ = make_archive()
-    nobody: Any = SimpleNamespace(looks={}, discarded={}, prices=lambda _: [])
+    nobody: Any = SimpleNamespace(look_at=lambda *_: None, discarded={}, prices=lambda _: [])
     cluster: Any = Cluster()
     made = Observer(
         cluster=cluster,
@@ -122,3 +123,18 @@ async def test_a_young_job_without_a_pod_is_nothing_to_ask_about() -> None:
 
     assert seen.runner.state is Runner.WORKING
     assert observer.cluster.lists == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("job_id", "is_seen"), [("tlk_1", True), ("tlk_2", False)])
+async def test_what_was_seen_of_an_earlier_job_is_not_taken_for_this_one(job_id: str, is_seen: bool) -> None:
+    """The answer to the write that told of this one may be lost; it would be given up, and another one paid for."""
+    observer, _, clock = make()
+    observer.watch = VendorWatch(observer.desk, clock, moved=lambda _: None)
+    failed = VendorLook("failed", NOW, "error", category="outage", job_id="tlk_1")
+    observer.watch.looks[UID] = failed
+    status = waiting()
+    status["provider"]["jobId"] = job_id
+
+    seen = await observer.observe(Key("VideoRender", "rf-acme", "one"), body("VideoRender", status))
+
+    assert seen.look is (failed if is_seen else None)

@@ -60,11 +60,14 @@ class QueuePosition(Part):
     """Where a waiting render stands."""
 
     position: Annotated[int, Field(ge=1)] | None = None
-    """1 is next among the renders that wait for the same provider."""
+    """1 is next among the renders that wait for the same provider; of one that backs off, the place it would have now.
+
+    Absent, as is `etaSeconds`, while it is suspended or waits for other renders: its turn is nothing the queue decides.
+    """
     since: str | None = None
     """When it was queued (RFC 3339)."""
     eta_seconds: Annotated[int, Field(ge=0)] | None = None
-    """When it is expected to start, from now; absent when what it waits for cannot be timed."""
+    """When it is expected to start, from now, and never before `retryAt`; absent when what it waits for cannot be timed."""
     reason: Annotated[str, Field(max_length=128)] | None = None
 
 

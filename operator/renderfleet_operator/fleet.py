@@ -7,7 +7,7 @@ fence is written, and loses it when that takes too long.
 
 import bisect
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from .children.tenant import pods_of
 from .clock import Clock
 from .decide import admission
 from .decide.actions import AskAdmission, TellProvider
-from .decide.lifecycle import TAKEN_BACK
+from .decide.lifecycle import SHORT_PAUSE_SECONDS, TAKEN_BACK, is_told, pause_reason
 from .decide.observed import Wait
 from .decide.view import Render
 from .times import rfc3339, seconds_of
@@ -151,6 +151,8 @@ class Fleet:
     """Before this, what is seen is history, not news."""
     _lanes: dict[admission.LaneKey, list[admission.Waiting]] = field(default_factory=dict)
     _lane_of: dict[str, tuple[admission.LaneKey, admission.Waiting]] = field(default_factory=dict)
+    _pauses: dict[str, tuple[admission.LaneKey, admission.Waiting, float]] = field(default_factory=dict)
+    """Who backs off, how it will wait, and until when (seconds since 1970)."""
     _tickets: dict[str, Ticket] = field(default_factory=dict)
     _pods: dict[str, int] = field(default_factory=dict)
     _reserved: dict[str, int] = field(default_factory=dict)
@@ -303,11 +305,19 @@ class Fleet:
     # What renders ask
 
     def ask(self, key: Key, uid: str, asked: AskAdmission) -> None:
-        """Have a render stand in its lane; asking again with other words moves it."""
-        if uid in self._tickets:
-            return
+        """Have a render stand in its lane, or know how it will; asking again with other words moves it."""
         lane = (asked.providers[0] if asked.providers else "", key.namespace)
         one = admission.Waiting(uid, (-asked.priority, asked.since, uid), asked.cost_micros, asked.providers[1:])
+        if asked.not_before is not None:
+            if uid not in self._pauses:
+                self.leave(uid)
+                self.return_ticket(uid)
+            self._pauses[uid] = (lane, one, asked.not_before)
+            return
+        if uid in self._tickets:
+            return
+        if self._pauses.pop(uid, None):
+            self._places.pop(uid, None)
         known = self._lane_of.get(uid)
         if known is not None:
             if known == (lane, one):
@@ -321,8 +331,9 @@ class Fleet:
             self.provider_moved(lane[0])
 
     def leave(self, uid: str) -> None:
-        """A render stands in no lane any more."""
+        """A render stands in no lane any more, nor will it by itself."""
         known = self._lane_of.pop(uid, None)
+        self._pauses.pop(uid, None)
         self._places.pop(uid, None)
         if known is None:
             return
@@ -373,7 +384,9 @@ class Fleet:
             self.wake()
 
     def wait_of(self, uid: str) -> Wait | None:
-        """Why a render in a lane does not start; None before the first pass over it."""
+        """Why a render in a lane, or one that backs off, does not start; None before the first pass over it."""
+        if uid in self._pauses:
+            return self._places.get(uid)
         known = self._lane_of.get(uid)
         if known is None:
             return None
@@ -400,7 +413,7 @@ class Fleet:
         self._expire(now)
         if not self._lanes:
             return [], None
-        tenants, providers = self._tenants(), self._providers(now)
+        tenants, providers = self._tenants(self._lanes), self._providers(now)
         refused = {
             lane: one
             for lane, one in self._refused.items()
@@ -438,19 +451,39 @@ class Fleet:
         return key
 
     def run_places(self) -> list[Key]:
-        """Work out every waiting render's position and expected start; comes back with those whose telling is out of date."""
-        tenants, providers = self._tenants(), self._providers(self.clock.now())
-        self._places = admission.places(self._lanes, tenants, providers)
-        keys = (self.cache.key_of(uid) for uid in self._places)
+        """Work out every waiting render's position and expected start; comes back with those to be looked at for it.
+
+        Who backs off is looked at only for news: its place may be the same for long, and looks are as few as writes.
+        """
+        now = self.clock.now()
+        pauses: dict[admission.LaneKey, list[admission.BackingOff]] = {}
+        for lane, one, until in self._pauses.values():
+            pauses.setdefault(lane, []).append(admission.BackingOff(one, max(0.0, until - now)))
+        tenants = self._tenants({*self._lanes, *pauses})
+        self._places = admission.places(self._lanes, tenants, self._providers(now), pauses)
+        keys = (self.cache.key_of(uid) for uid in self._places if uid not in self._pauses or self._is_news(uid, now))
         return [key for key in keys if key is not None]
+
+    def _is_news(self, uid: str, now: float) -> bool:
+        """Who backs off is to be told its place: not if its pause is nearly over, or its status says so already."""
+        key = self.cache.key_of(uid)
+        body = self.cache.render(key) if key else None
+        if body is None or self._pauses[uid][2] - now < SHORT_PAUSE_SECONDS:
+            return False
+        render = Render(body)
+        return not is_told(render, replace(self._places[uid], reason=pause_reason(render)))
+
+    def reckoned(self) -> int:
+        """How many have a place in the queue, or will."""
+        return len(self._places)
 
     def _expire(self, now: float) -> None:
         for uid in [uid for uid, one in self._tickets.items() if one.until < now]:
             self.return_ticket(uid)
 
-    def _tenants(self) -> dict[str, admission.Tenant]:
+    def _tenants(self, lanes: Iterable[admission.LaneKey]) -> dict[str, admission.Tenant]:
         out: dict[str, admission.Tenant] = {}
-        for lane in self._lanes:
+        for lane in lanes:
             one = out.get(lane[1])
             if one is None:
                 one = out[lane[1]] = self._tenant(lane[1])

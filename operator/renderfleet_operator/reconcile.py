@@ -153,7 +153,8 @@ class Reconciler:
         for key in sorted(keys, key=self.budget.told_ago, reverse=True)[: max(0, left)]:
             if self.budget.told_ago(key) >= self.budget.every_seconds:
                 self.queue.put(key)
-        self.queue.put(PLACES, after=PLACES_OF_MANY_EVERY_SECONDS if len(keys) > MANY else PLACES_EVERY_SECONDS)
+        is_much = len(keys) > MANY or self.fleet.reckoned() > MANY
+        self.queue.put(PLACES, after=PLACES_OF_MANY_EVERY_SECONDS if is_much else PLACES_EVERY_SECONDS)
 
 
 def _is_mere_news(before: Render, write: WriteStatus) -> bool:

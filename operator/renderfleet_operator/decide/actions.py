@@ -59,6 +59,8 @@ class AskAdmission:
     """What the start may cost. None: nothing more than what its render has set aside already."""
     providers: tuple[str, ...]
     """Empty: only a place in the tenant's quota is needed."""
+    not_before: float | None = None
+    """It backs off until then (seconds since 1970): it is told a place, but has none."""
 
 
 @dataclass(frozen=True, slots=True)

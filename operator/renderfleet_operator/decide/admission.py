@@ -8,12 +8,17 @@ Among lanes that nothing stops, the next start goes to the highest priority; the
 least for its weight (use decays, and a start is charged at once, so that a burst pays as it enters); then to the oldest.
 
 `admit` looks at the heads of lanes only, so that a pass over thousands of waiting renders costs what it admits.
-`places` tells every waiting render its position and expected start: the same order, played on without limits.
+`places` tells every waiting render its position and expected start: the same order, played on without limits. Those that
+back off before another try are told, too: as if they waited already, but not before their pause ends.
 """
 
+import bisect
 import heapq
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from renderfleet_crds.conditions import Reason
 
@@ -78,6 +83,15 @@ class Waiting:
     """Other providers that must be usable too."""
 
 
+@dataclass(frozen=True, slots=True)
+class BackingOff:
+    """One render that may not start yet: an attempt failed, and it pauses before the next."""
+
+    waiting: Waiting
+    """As it will wait once its pause is over."""
+    left_seconds: float
+
+
 @dataclass(slots=True)
 class Pass:
     """What came of one pass."""
@@ -90,6 +104,7 @@ class Pass:
 
 
 Lanes = Mapping[LaneKey, Sequence[Waiting]]
+Pauses = Mapping[LaneKey, Sequence[BackingOff]]
 
 
 def admit(lanes: Lanes, tenants: Mapping[str, Tenant], providers: Mapping[str, Provider]) -> Pass:
@@ -118,11 +133,17 @@ def admit(lanes: Lanes, tenants: Mapping[str, Tenant], providers: Mapping[str, P
     return out
 
 
-def places(lanes: Lanes, tenants: Mapping[str, Tenant], providers: Mapping[str, Provider]) -> dict[str, Wait]:
+def places(
+    lanes: Lanes,
+    tenants: Mapping[str, Tenant],
+    providers: Mapping[str, Provider],
+    pauses: Pauses = MappingProxyType({}),
+) -> dict[str, Wait]:
     """Position and expected start of every waiting render, with the reason its lane stands still (or BehindOthers).
 
     The expected start is the later of two: when the provider has served those in front, and when the tenant's own quota
-    has. Absent where nobody can say: a hold, a missing key or provider, a budget, a quota of none.
+    has. Absent where nobody can say: a hold, a missing key or provider, a budget, a quota of none. Whoever is in `pauses`
+    is in nobody's way until it waits.
     """
     stopped = admit(lanes, _copies(tenants), {name: _copy(one) for name, one in providers.items()}).stopped
     out: dict[str, Wait] = {}
@@ -141,7 +162,60 @@ def places(lanes: Lanes, tenants: Mapping[str, Tenant], providers: Mapping[str, 
             out[one.uid] = Wait(
                 wait.reason, wait.message, position, _eta(wait.reason, position, own, provider=provider, tenant=tenant)
             )
+    return out | _after_pauses(lanes, tenants, providers, pauses) if pauses else out
+
+
+def _after_pauses(
+    lanes: Lanes, tenants: Mapping[str, Tenant], providers: Mapping[str, Provider], pauses: Pauses
+) -> dict[str, Wait]:
+    """Position and expected start of those that back off, of whom only those are in front whose pause ends no later."""
+    names = {key[0] for key in pauses}
+    left = {one.waiting.uid: one.left_seconds for those in pauses.values() for one in those}
+    everyone = {
+        key: sorted([*lanes.get(key, ()), *(one.waiting for one in pauses.get(key, ()))], key=lambda one: one.order)
+        for key in {*lanes, *pauses}
+        if key[0] in names
+    }
+    now = admit(everyone, _copies(tenants), {name: _copy(one) for name, one in providers.items()})
+    at_once = set(now.admitted)
+    out: dict[str, Wait] = {}
+    for name in names:
+        provider = providers.get(name)
+        front, front_of = _Front(), defaultdict[str, _Front](_Front)
+        keys = [key for key in everyone if key[0] == name and everyone[key]]
+        for key, one in _in_order(keys, everyone, tenants):
+            own, pause = front_of[key[1]], left.get(one.uid)
+            if pause is not None:
+                position = 1 + front.after(pause)
+                queue: int | None = 0
+                if one.uid not in at_once:
+                    stop = now.stopped.get(key) or _behind(provider, name)
+                    queue = _eta(stop.reason, position, 1 + own.after(pause), provider=provider, tenant=tenants[key[1]])
+                eta = None if queue is None else max(queue, math.ceil(pause))
+                out[one.uid] = Wait(Reason.BACKING_OFF, "", position, eta)
+            front.add(pause)
+            own.add(pause)
     return out
+
+
+@dataclass(slots=True)
+class _Front:
+    """Who is in front of a place in the order."""
+
+    waiting: int = 0
+    pauses: list[float] = field(default_factory=list)
+    """Seconds left of those that back off, in order."""
+
+    def add(self, pause: float | None) -> None:
+        """One more; `pause` None: it waits already."""
+        if pause is None:
+            self.waiting += 1
+        else:
+            bisect.insort(self.pauses, pause)
+
+    def after(self, seconds: float) -> int:
+        """How many are there that long from now, if none starts meanwhile."""
+        return self.waiting + bisect.bisect_right(self.pauses, seconds)
 
 
 def _in_order(keys: list[LaneKey], lanes: Lanes, tenants: Mapping[str, Tenant]) -> Iterable[tuple[LaneKey, Waiting]]:

@@ -7,7 +7,8 @@ asked first, in this order
   cancel, or a deadline has passed  wind down to Cancelled, Aborted or Failed
 
 then by phase
-  none, Queued, Retrying            what stops it? -> wait; nothing -> ask admission; admitted -> fence, then Job
+  none, Queued, Retrying            a pause, or what else stops it? -> wait; nothing -> ask admission; admitted -> fence,
+                                    then Job
   Running, Finalizing               by the runner: absent -> create its Job; working -> progress; ended -> settle
   Waiting                           by the last look at the vendor's job: done -> Finalizing; failed -> as a failed attempt
   Held                              rest until somebody acts
@@ -17,7 +18,7 @@ Of one decision at most one action writes the status; starting an attempt writes
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from renderfleet_crds import meta
@@ -60,6 +61,9 @@ TAKEN_BACK = frozenset({Reason.QUOTA_EXHAUSTED, Reason.RECONCILE_FAILED})
 """Reasons, in a phase at work, that say that the open attempt's Job is being taken back."""
 POD_REFUSED = "PodRefused"
 """Code of a Job whose pod is refused for another reason than the quota."""
+
+SHORT_PAUSE_SECONDS = 5.0
+"""A place in the queue is not worth a write while a pause before another try has less than this left."""
 
 _REDRIVABLE = frozenset({Phase.FAILED, Phase.DEAD_LETTERED, Phase.CANCELLED, Phase.ABORTED, Phase.HELD})
 _SUSPENDED = Wait(Reason.SUSPENDED, "spec.suspend is true")
@@ -357,7 +361,7 @@ def _waiting_to_start(render: Render, seen: Observed) -> list[Action]:
     if retry_at := render.status.get("retryAt"):
         left = seconds_of(retry_at) - seen.now
         if left > 0:
-            return [LeaveAdmission(), LookAgain(min(left, _until_deadline(render, seen)))]
+            return _backing_off(render, seen, stage, left)
     ready: Ready | Blocked | Hopeless = Ready()
     if stage is not Stage.FINALIZE:
         ready = RULES[render.kind].ready(render, seen)
@@ -374,6 +378,23 @@ def _waiting_to_start(render: Render, seen: Observed) -> list[Action]:
     return _start_or_ask(render, seen, stage, ready.fields)
 
 
+def _backing_off(render: Render, seen: Observed, stage: Stage, left: float) -> list[Action]:
+    """Wait out the pause before another try, and tell where it will stand then, unless something of its own stops it."""
+    again = LookAgain(min(left, _until_deadline(render, seen)))
+    if _own_stop(render, seen):
+        return [LeaveAdmission(), again]
+    ask = replace(_ask(render, seen, stage), not_before=seen.now + left)
+    if seen.wait is None or left < SHORT_PAUSE_SECONDS:
+        return [ask, again]
+    wait = replace(seen.wait, reason=pause_reason(render), message=_message(render))
+    return [ask, *_wait(render, seen, wait), again]
+
+
+def pause_reason(render: Render) -> Reason:
+    """Why a render pauses before another try: an attempt failed, or its Job was refused."""
+    return Reason(render.status.get("reason") or Reason.BACKING_OFF)
+
+
 def _own_stop(render: Render, seen: Observed) -> Wait | None:
     """What keeps it out of the provider's queue altogether."""
     if render.spec.get("suspend"):
@@ -388,17 +409,21 @@ def _own_stop(render: Render, seen: Observed) -> Wait | None:
 def _start_or_ask(render: Render, seen: Observed, stage: Stage, fields: Mapping[str, Any]) -> list[Action]:
     if seen.admitted:
         return [_start(render, seen, stage, fields)]
+    ask = _ask(render, seen, stage)
+    if seen.wait is None:
+        has_deadline = render.started_at is not None or render.spec.get("queueDeadlineSeconds") is not None
+        return [ask, LookAgain(_until_deadline(render, seen))] if has_deadline else [ask]
+    return [ask, *_wait(render, seen, seen.wait)]
+
+
+def _ask(render: Render, seen: Observed, stage: Stage) -> AskAdmission:
     needs_provider = stage is not Stage.FINALIZE
-    ask = AskAdmission(
+    return AskAdmission(
         priority=render.priority if needs_provider else 1001,  # what is paid already goes first
         since=render.queued_at,
         cost_micros=_to_reserve(render, seen) if needs_provider else None,
         providers=render.providers if needs_provider else (),
     )
-    if seen.wait is None:
-        has_deadline = render.started_at is not None or render.spec.get("queueDeadlineSeconds") is not None
-        return [ask, LookAgain(_until_deadline(render, seen))] if has_deadline else [ask]
-    return [ask, *_wait(render, seen, seen.wait)]
 
 
 def _to_reserve(render: Render, seen: Observed) -> int | None:
@@ -463,9 +488,7 @@ def _wait(render: Render, seen: Observed, wait: Wait) -> list[Action]:
         **({"position": wait.position} if wait.position is not None else {}),
         **({"etaSeconds": wait.eta_seconds} if wait.eta_seconds is not None else {}),
     }
-    told = status.get("queue") or {}
-    same_reason = status.get("reason") == wait.reason and status.get("observedGeneration") == render.generation
-    if same_reason and told.get("position") == wait.position and _close(told.get("etaSeconds"), wait.eta_seconds):
+    if is_told(render, wait):
         return [again]
     waited = seen.now - render.queued_at
     if waited < seen.policy.report_wait_after_seconds and not status.get("phase"):
@@ -491,6 +514,16 @@ def _wait(render: Render, seen: Observed, wait: Wait) -> list[Action]:
         ),
         again,
     ]
+
+
+def is_told(render: Render, wait: Wait) -> bool:
+    """Its status says this already, or nearly."""
+    status = render.status
+    told = status.get("queue") or {}
+    same_reason = status.get("reason") == wait.reason and status.get("observedGeneration") == render.generation
+    return bool(
+        same_reason and told.get("position") == wait.position and _close(told.get("etaSeconds"), wait.eta_seconds)
+    )
 
 
 def _close(told: int | None, now: int | None) -> bool:

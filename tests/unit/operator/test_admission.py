@@ -6,9 +6,12 @@ from collections import Counter, deque
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from renderfleet_crds.conditions import Reason
-from renderfleet_operator.decide.admission import LaneKey, Provider, Tenant, Waiting, admit, places
+from renderfleet_operator.decide.admission import BackingOff, LaneKey, Provider, Tenant, Waiting, admit, places
+from renderfleet_operator.decide.observed import Wait
 
 
 def waits(
@@ -160,12 +163,114 @@ def test_a_held_provider_has_no_expected_start() -> None:
     assert (found["1"].position, found["1"].eta_seconds) == (1, None)
 
 
+class TestBackingOff:
+    """Who pauses before another try has the place it would have, and is never promised a start before its pause ends."""
+
+    def test_it_has_the_place_that_admission_would_give_it(self) -> None:
+        lanes = {("p", "a"): lane(*(waits(f"a{n}", since=n) for n in range(4)))}
+        full = provider(free=0, places=2, service_seconds=10.0)
+
+        found = places(lanes, tenants("a"), full, {("p", "a"): [BackingOff(waits("x", since=1.5, cost=None), 7.2)]})
+
+        assert found["x"] == Wait(Reason.BACKING_OFF, "", position=3, eta_seconds=15)
+        assert {uid: found[uid] for uid in found if uid != "x"} == places(lanes, tenants("a"), full)
+
+    def test_a_pause_that_is_longer_than_the_queue_is_what_it_waits_for(self) -> None:
+        alone = {("p", "a"): [BackingOff(waits("x", cost=None), 7.2)]}
+
+        assert places({}, tenants("a"), provider(), alone)["x"] == Wait(Reason.BACKING_OFF, "", 1, 8)
+
+    def test_those_whose_pause_is_longer_are_not_in_its_way(self) -> None:
+        paused = [
+            BackingOff(waits(uid, since=n, cost=None), left) for n, (uid, left) in enumerate([("x", 90.0), ("y", 5.0)])
+        ]
+
+        found = places({}, tenants("a"), provider(), {("p", "a"): paused})
+
+        assert (found["x"].position, found["y"].position) == (1, 1)
+
+    @pytest.mark.parametrize(
+        ("key", "eta_seconds"),
+        [
+            pytest.param(("p", "a"), None, id="a held provider"),
+            pytest.param(("", "a"), 8, id="what needs a pod only"),
+            pytest.param(("", "full"), None, id="and has none"),
+        ],
+    )
+    def test_where_nobody_can_tell_nothing_is_promised(self, key: LaneKey, eta_seconds: int | None) -> None:
+        everyone = tenants("a") | {"full": Tenant("full", free=0, places=2, use={})}
+
+        found = places({}, everyone, provider(held="x"), {key: [BackingOff(waits("x", cost=None), 8.0)]})
+
+        assert (found["x"].position, found["x"].eta_seconds) == (1, eta_seconds)
+
+    def test_a_budget_that_is_used_up_does_not_keep_what_was_set_aside(self) -> None:
+        poor = {"a": Tenant("a", budget_micros=0, use={})}
+        lanes = {("p", "a"): lane(waits("1", cost=5))}
+
+        found = places(lanes, poor, provider(), {("p", "a"): [BackingOff(waits("x", since=1, cost=None), 8.0)]})
+
+        assert (found["1"].eta_seconds, found["x"].eta_seconds) == (None, 8)
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        waiting=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers(0, 50)), max_size=12),
+        paused=st.lists(
+            st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers(0, 50), st.floats(0, 600)),
+            min_size=1,
+            max_size=8,
+        ),
+        free=st.integers(0, 3),
+        tokens=st.floats(0, 5),
+        held=st.sampled_from([None, None, None, "x"]),
+    )
+    def test_whatever_waits(
+        self,
+        waiting: list[tuple[str, int, int]],
+        paused: list[tuple[str, int, int, float]],
+        free: int,
+        tokens: float,
+        held: str | None,
+    ) -> None:
+        lanes: dict[LaneKey, list[Waiting]] = {}
+        for n, (tenant, priority, since) in enumerate(waiting):
+            lanes.setdefault(("p", tenant), []).append(waits(f"w{n}", priority=priority, since=since))
+        later: dict[LaneKey, list[BackingOff]] = {}
+        for n, (tenant, priority, since, left) in enumerate(paused):
+            one = waits(f"x{n}", priority=priority, since=since, cost=None)
+            later.setdefault(("p", tenant), []).append(BackingOff(one, left))
+        lanes = {key: lane(*those) for key, those in lanes.items()}
+        world = provider(free=free, places=3, tokens=tokens, held=held)
+
+        found = places(lanes, tenants(*"abc"), world, later)
+
+        left_of = {one.waiting.uid: one.left_seconds for those in later.values() for one in those}
+        for uid, left in left_of.items():
+            wait = found[uid]
+            assert wait.position is not None and wait.position >= 1
+            assert (wait.eta_seconds is None) is (held is not None)
+            assert wait.eta_seconds is None or wait.eta_seconds >= left
+        assert {uid: found[uid] for uid in found if uid not in left_of} == places(lanes, tenants(*"abc"), world)
+        # Were all of them to wait now, admission would take them in the same order.
+        everyone = {
+            key: lane(*lanes.get(key, ()), *(one.waiting for one in later.get(key, ()))) for key in {*lanes, *later}
+        }
+        order = places(everyone, tenants(*"abc"), world)
+        last = max(left_of, key=lambda uid: left_of[uid])
+        if list(left_of.values()).count(left_of[last]) == 1:
+            assert found[last].position == order[last].position, "all others are there when the longest pause ends"
+
+
 @pytest.mark.parametrize("waiting", [5000])
 def test_a_pass_over_thousands_is_quick(waiting: int) -> None:
     rng = random.Random(7)
     lanes: dict[LaneKey, list[Waiting]] = {
         (f"p{n % 3}", f"t{n % 50}"): lane(*(waits(f"{n}-{i}", since=rng.random()) for i in range(waiting // 150)))
         for n in range(150)
+    }
+    paused = {
+        key: [BackingOff(waits(f"{one.uid}-again", since=rng.random(), cost=None), 600 * rng.random()) for one in those]
+        for key, those in lanes.items()
     }
     providers = provider("p0", free=5) | provider("p1", free=5) | provider("p2", free=5)
     everyone = [f"t{n}" for n in range(50)]
@@ -174,10 +279,10 @@ def test_a_pass_over_thousands_is_quick(waiting: int) -> None:
     admit(lanes, tenants(*everyone), dict(providers))
     one_pass = time.perf_counter() - began
     began = time.perf_counter()
-    found = places(lanes, tenants(*everyone), providers)
+    found = places(lanes, tenants(*everyone), providers, paused)
     all_places = time.perf_counter() - began
 
-    assert len(found) == sum(map(len, lanes.values()))
+    assert len(found) == sum(map(len, lanes.values())) + sum(map(len, paused.values()))
     assert one_pass < 0.05
     assert all_places < 0.5
 

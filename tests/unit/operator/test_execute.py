@@ -16,6 +16,7 @@ from renderfleet_client.errors import (
     Unavailable,
 )
 from renderfleet_client.resources import JOBS, Resource
+from renderfleet_crds.conditions import Reason
 from renderfleet_crds.contract import Stage
 from renderfleet_operator.cache import Key
 from renderfleet_operator.children.job import Shape
@@ -23,12 +24,10 @@ from renderfleet_operator.decide.actions import (
     AskAdmission,
     CreateJob,
     DiscardVendorJob,
-    LeaveAdmission,
-    LookAgain,
     StartAttempt,
 )
 from renderfleet_operator.decide.lifecycle import decide
-from renderfleet_operator.decide.observed import VendorLook
+from renderfleet_operator.decide.observed import VendorLook, Wait
 from renderfleet_operator.decide.view import Render
 from renderfleet_operator.errors import NotYet
 from renderfleet_operator.execute import Executor
@@ -39,6 +38,7 @@ from renderfleet_operator.vendors import VendorWatch
 from .builders import NOW, UID, body, running, seen
 from .test_fleet import make as make_fleet
 from .test_fleet import provider
+from .test_lifecycle import status_of
 
 Body = dict[str, Any]
 KEY = Key("AvatarRender", "rf-acme", "one")
@@ -139,9 +139,12 @@ async def test_a_job_that_is_refused_for_good_waits_for_somebody_to_mend_that(re
     assert later == [REFUSED_SECONDS]
     assert [(note.reason, note.warning) for note in notes] == [("JobRefused", True)]
     waiting = Render(body(status={**status, "attempts": []}))
-    assert [type(one) for one in decide(waiting, seen(admitted=True))] == [LeaveAdmission, LookAgain], (
-        "it asks too soon"
-    )
+    [ask, _] = decide(waiting, seen(admitted=True))
+    assert isinstance(ask, AskAdmission)
+    assert ask.not_before == NOW + REFUSED_SECONDS
+    told = status_of(decide(waiting, seen(wait=Wait(Reason.BACKING_OFF, "", 3, 40))))
+    assert (told["reason"], told["message"]) == ("JobRefused", status["message"]), "its place is told, the reason stays"
+    assert told["queue"]["etaSeconds"] == 40
     later_on = seen(now=NOW + REFUSED_SECONDS, admitted=True)
     assert [type(one) for one in decide(waiting, later_on)] == [StartAttempt]
 

@@ -12,6 +12,7 @@ from renderfleet_operator.accounts import account_of
 from renderfleet_operator.cache import Cache, Key
 from renderfleet_operator.decide.actions import AskAdmission, News, TellProvider, WriteStatus
 from renderfleet_operator.decide.lifecycle import decide
+from renderfleet_operator.decide.observed import Wait
 from renderfleet_operator.decide.view import Render
 from renderfleet_operator.fleet import REFUSED_SECONDS, Fleet
 from renderfleet_operator.times import rfc3339
@@ -99,6 +100,89 @@ def test_a_ticket_becomes_the_render_itself_and_its_end_frees_the_place() -> Non
 
     assert fleet.accounts["openai"].in_flight == 0
     assert fleet.pods_in_use() == {}
+
+
+class TestBackingOff:
+    """Who pauses before another try takes nobody's place, but knows its own."""
+
+    def pausing(self) -> tuple[Fleet, Clock, str]:
+        fleet, clock = make()
+        for n in range(3):
+            put(fleet, f"r{n}")
+        return fleet, clock, put(fleet, "again", since=NOW - 50, cost_micros=None, not_before=NOW + 30)
+
+    @pytest.mark.parametrize(
+        ("told", "left", "is_news"),
+        [
+            pytest.param({}, 30, True, id="told nothing yet"),
+            pytest.param({"position": 1, "etaSeconds": 30}, 30, False, id="told just that"),
+            pytest.param({"position": 1, "etaSeconds": 60}, 30, True, id="told of another time"),
+            pytest.param({}, 3, False, id="not worth it any more"),
+        ],
+    )
+    def test_who_has_nothing_to_be_told_takes_no_write_from_those_who_have(
+        self, told: dict[str, Any], left: int, is_news: bool
+    ) -> None:
+        fleet, _ = make()
+        uid = put(fleet, "again", cost_micros=None, not_before=NOW + left)
+        status = running(
+            "AvatarRender", attempt(1, category="transient"), phase="Retrying", reason="BackingOff", queue=told
+        )
+        fleet.cache.put_render(body(name="again", uid=uid, status=status, version=6))
+
+        assert bool(fleet.run_places()) is is_news
+
+    def test_it_is_let_in_by_nobody_and_counts_nowhere(self) -> None:
+        fleet, _, _ = self.pausing()
+
+        keys, _ = fleet.run_pass()
+
+        assert [key.name for key in keys] == ["r0", "r1"]
+        assert fleet.waiting_for("openai") == 1
+        assert fleet.oldest_since() == {("openai", "rf-acme"): NOW}
+
+    def test_it_is_told_its_place_and_when_it_may_start(self) -> None:
+        fleet, clock, uid = self.pausing()
+        assert fleet.wait_of(uid) is None
+        clock.time += 10
+
+        assert Key("AvatarRender", "rf-acme", "again") in fleet.run_places()
+
+        assert fleet.wait_of(uid) == Wait(Reason.BACKING_OFF, "", 1, 20)
+
+    def test_it_waits_as_any_other_once_its_pause_is_over(self) -> None:
+        fleet, _, uid = self.pausing()
+        fleet.run_places()
+
+        put(fleet, "again", since=NOW - 50, cost_micros=None)
+
+        assert fleet.wait_of(uid) is None, "what was told of the pause is no news of the wait"
+        assert [key.name for key in fleet.run_pass()[0]] == ["again", "r0"]
+
+    def test_who_leaves_is_reckoned_with_no_more(self) -> None:
+        fleet, _, uid = self.pausing()
+
+        fleet.leave(uid)
+
+        assert "again" not in {key.name for key in fleet.run_places()}
+
+    def test_a_place_in_line_and_a_ticket_are_given_back(self) -> None:
+        fleet, _, _ = self.pausing()
+        fleet.run_pass()
+
+        for name in ("r0", "r2"):
+            put(fleet, name, not_before=NOW + 30)
+
+        assert not fleet.has_ticket("uid-r0")
+        assert fleet.waiting_for("openai") == 0
+
+    def test_also_where_nobody_waits(self) -> None:
+        fleet, _ = make()
+        uid = put(fleet, "again", cost_micros=None, not_before=NOW + 30)
+
+        fleet.run_places()
+
+        assert fleet.wait_of(uid) == Wait(Reason.BACKING_OFF, "", 1, 30)
 
 
 def test_a_ticket_that_is_not_used_comes_back() -> None:

@@ -429,6 +429,52 @@ def test_a_retry_waits_out_its_pause() -> None:
     assert look_again(decide(one, seen(admitted=True))) == pytest.approx(7, abs=0.01)
 
 
+class TestBackingOff:
+    """Where it will stand is told while it pauses, too, if the pause is worth a write."""
+
+    PLACE = Wait(Reason.BACKING_OFF, "", 3, 60)
+
+    def pausing(self, left: float = 40, **more: Any) -> Render:
+        status = {
+            **running("AvatarRender", attempt(1, category="transient")),
+            "phase": "Retrying",
+            "reason": "BackingOff",
+            "message": "attempt 1 of 3 failed",
+            "retryAt": rfc3339(NOW + left),
+        }
+        return render(status={**status, **more.pop("status", {})}, **more)
+
+    def test_it_asks_for_a_place_from_then_on_and_what_it_may_cost_is_set_aside(self) -> None:
+        [ask] = [one for one in decide(self.pausing(), seen()) if isinstance(one, act.AskAdmission)]
+
+        assert ask == act.AskAdmission(100, CREATED, None, ("openai",), not_before=NOW + 40)
+
+    def test_its_place_is_told_and_nothing_else_of_it_changes(self) -> None:
+        one = self.pausing()
+
+        status = status_of(decide(one, seen(wait=self.PLACE)))
+
+        assert status["queue"] == {
+            "since": rfc3339(CREATED), "reason": "BackingOff", "position": 3, "etaSeconds": 60,
+        }  # fmt: skip
+        kept = ("phase", "reason", "message", "retryAt", "attempts", "attempt", "stage", "startedAt")
+        assert {name: status[name] for name in kept} == {name: one.status[name] for name in kept}
+        assert kinds(decide(render(status=status), seen(wait=self.PLACE))) == ["AskAdmission"], "it is told once"
+
+    @pytest.mark.parametrize(
+        ("one", "world", "expected"),
+        [
+            pytest.param({"left": 3}, {}, ["AskAdmission"], id="a short pause"),
+            pytest.param({}, {"may_report": False}, ["AskAdmission"], id="no write to spare"),
+            pytest.param({}, {"wait": None}, ["AskAdmission"], id="nobody has reckoned yet"),
+            pytest.param({"spec": {"suspend": True}}, {}, ["LeaveAdmission"], id="suspended"),
+            pytest.param({}, {"is_tenant": False}, ["LeaveAdmission"], id="nobody's namespace"),
+        ],
+    )
+    def test_nothing_is_told(self, one: dict[str, Any], world: dict[str, Any], expected: list[str]) -> None:
+        assert kinds(decide(self.pausing(**one), seen(**{"wait": self.PLACE, **world}))) == expected
+
+
 @pytest.mark.parametrize(
     ("code", "phase", "counted"),
     [

@@ -45,6 +45,26 @@ async def test_a_passing_fault_is_tried_again_and_told(fleet: Fleet) -> None:
     await eventually(is_told)
 
 
+async def test_who_backs_off_is_told_its_place_and_no_start_before_its_pause_is_over(fleet: Fleet) -> None:
+    fleet.node.program = failing(broke("transient", retryAfterSeconds=90))
+    await fleet.start()
+    await fleet.apply("AvatarRender", "face")
+    one = await fleet.until("AvatarRender", "face", "Retrying")
+    assert "queue" not in one["status"], "an ordinary failure costs no further write"
+
+    async def is_told() -> bool:
+        return "queue" in (await fleet.get("AvatarRender", "face"))["status"]
+
+    await eventually(is_told)
+    status = (await fleet.get("AvatarRender", "face"))["status"]
+    assert {name: status[name] for name in ("phase", "reason", "message", "retryAt")} == {
+        name: one["status"][name] for name in ("phase", "reason", "message", "retryAt")
+    }
+    queue = status["queue"]
+    assert (queue["reason"], queue["position"]) == ("BackingOff", 1)
+    assert 60 <= queue["etaSeconds"] <= 90
+
+
 async def test_a_script_is_paid_for_once_however_often_it_is_spoken(fleet: Fleet, tmp_path: Path) -> None:
     fleet.node.program = real_runner(fleet.cluster, tmp_path)
     fleet.standin.fault("elevenlabs", "text-to-speech", "200_empty_audio", match={"voice_id": VOICE})

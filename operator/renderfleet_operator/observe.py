@@ -86,7 +86,8 @@ class Observer:
     """Which renders wait for a render."""
     _silent_since: dict[str, float] = field(default_factory=dict)
     """Since when an attempt's runner is known to be gone without a word, by record prefix."""
-    _estimates: dict[str, int | None] = field(default_factory=dict)
+    _estimates: dict[str, tuple[list[int], int | None]] = field(default_factory=dict)
+    """What a render may cost, with the generations of the providers whose prices it was worked out by."""
     _refused: dict[str, tuple[float, Mapping[str, str]]] = field(default_factory=dict)
     """By namespace: when its Events were last listed, and what they said of which Job's pod."""
 
@@ -151,14 +152,21 @@ class Observer:
         return out
 
     def _estimate(self, render: Render) -> int | None:
-        if render.uid in self._estimates:
-            return self._estimates[render.uid]
+        mark = [self._generation(name) for name in render.providers]
+        known = self._estimates.get(render.uid)
+        if known is not None and known[0] == mark:
+            return known[1]
         made: int | None = None
         if any(self.desk.prices(name) for name in render.providers):
             spec = _SPECS[render.kind].model_validate(render.spec)
             made = self.desk.cost_micros(render, costs.estimate_usage(spec, render.status.get("audioSeconds")))
-        self._estimates[render.uid] = made
+        self._estimates[render.uid] = (mark, made)
         return made
+
+    def _generation(self, provider: str) -> int:
+        """Grows when a provider's spec is edited; 0 while there is none."""
+        body = self.cache.providers.get(provider)
+        return int(body["metadata"].get("generation") or 0) if body else 0
 
     # The runner
 

@@ -14,11 +14,12 @@ from renderfleet_operator.decide.retries import NO_POD
 from renderfleet_operator.decide.view import Render
 from renderfleet_operator.observe import EVENTS_EVERY_SECONDS, Observer
 from renderfleet_operator.times import rfc3339
-from renderfleet_operator.vendors import VendorWatch
+from renderfleet_operator.vendors import VendorDesk, VendorWatch
 
 from .builders import NOW, UID, attempt, body, ended, running, waiting
 from .test_archive import make as make_archive
 from .test_fleet import make as make_fleet
+from .test_fleet import provider
 
 KEY = Key("AvatarRender", "rf-acme", "one")
 
@@ -138,3 +139,19 @@ async def test_what_was_seen_of_an_earlier_job_is_not_taken_for_this_one(job_id:
     seen = await observer.observe(Key("VideoRender", "rf-acme", "one"), body("VideoRender", status))
 
     assert seen.look is (failed if is_seen else None)
+
+
+async def test_what_it_may_cost_follows_its_providers_price_list() -> None:
+    """A provider may be applied after its renders, and its prices edited while they wait: budgets go by the estimate."""
+    observer, _, _ = make()
+    nothing: Any = None
+    observer.desk = VendorDesk(observer.cache, nothing)
+    one = body()
+    estimates = []
+    for generation, micros in enumerate([0, 7, 9], start=2):
+        priced = provider(version=generation, prices=[{"unit": "images", "micros": micros}] if micros else [])
+        priced["metadata"]["generation"] = generation
+        observer.cache.put_provider(priced)
+        estimates.append((await observer.observe(KEY, one)).estimate_micros)
+
+    assert estimates == [None, 14, 18]

@@ -128,14 +128,16 @@ class Tenants:
         """Have the quota controller look at a quota again.
 
         It learns of kinds that are new to the cluster within half a minute, but then looks at quotas that name them only
-        every five, or when their spec changes. So the spec loses what was not counted, and the next look puts it back.
+        every five, or when their spec changes. So the spec loses what was not counted, and the next look puts it back. Not
+        `pods`, though: it is no new kind, and whatever number somebody gave it would not come back.
         """
+        new = [name for name in uncounted if name != "pods"]
         now = self.clock.monotonic()
         since = self._uncounted_since.setdefault(namespace, now)
-        if now - since < NUDGE_SECONDS:
+        if now - since < NUDGE_SECONDS or not new:
             return
         self._uncounted_since[namespace] = now
-        patch = {"spec": {"hard": dict.fromkeys(uncounted)}}
+        patch = {"spec": {"hard": dict.fromkeys(new)}}
         self.cache.put_quota(await self.cluster.patch(RESOURCE_QUOTAS, meta.QUOTA_NAME, patch, namespace))
 
     async def _get(self, resource: Resource, name: str, namespace: str | None = None) -> Body | None:

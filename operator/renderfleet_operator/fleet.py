@@ -182,7 +182,7 @@ class Fleet:
             self._pods[after.namespace] = self._pods.get(after.namespace, 0) + 1
             self._use_ticket(new["metadata"]["uid"])
         if before and before.holds_place and not (after and after.holds_place):
-            self._place_freed(before)
+            self._place_freed(before, has_worked=not (after and after.got_no_pod))
             freed = True
         if after and after.holds_place and not (before and before.holds_place):
             self._place_taken(after)
@@ -210,11 +210,11 @@ class Fleet:
             self._starts.setdefault(after.provider, []).append(begun)
             self._charge((after.provider, after.namespace), begun)
 
-    def _place_freed(self, before: Footprint) -> None:
+    def _place_freed(self, before: Footprint, *, has_worked: bool) -> None:
         if account := self.accounts.get(before.provider):
             account.in_flight -= 1
             account.forget_probe(before.token)
-            if before.begun_at:
+            if before.begun_at and has_worked:
                 account.served(max(0.0, self.clock.now() - seconds_of(before.begun_at)))
             self.provider_moved(before.provider)
         for other in self._others(before):

@@ -185,6 +185,17 @@ class TestBackingOff:
         assert fleet.wait_of(uid) == Wait(Reason.BACKING_OFF, "", 1, 30)
 
 
+def test_a_start_that_the_quota_took_back_says_nothing_of_how_long_a_render_takes() -> None:
+    """All in line would be told that their turn comes at once, the more often the quota refuses."""
+    fleet, _ = make(body(status=running()))
+    fleet.accounts["openai"].service_seconds = 20.0
+
+    fleet.cache.put_render(body(status={"phase": "Queued", "reason": "QuotaExhausted"}, version=6))
+
+    assert fleet.accounts["openai"].in_flight == 0
+    assert fleet.accounts["openai"].service_seconds == 20.0
+
+
 def test_a_ticket_that_is_not_used_comes_back() -> None:
     fleet, clock = make()
     uid = put(fleet, "r0")

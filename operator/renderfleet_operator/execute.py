@@ -54,7 +54,9 @@ QUOTA_NOT_READY_PAUSE_SECONDS = 0.5
 _URLS_OUTLIVE_JOB_SECONDS = 300
 _FORBIDDEN = 403
 _REFUSALS = frozenset({400, _FORBIDDEN, 413, 422})
-"""Answers that the same request will get again. What a webhook says is its own choice, but one of these as a rule."""
+"""Answers that the same request will get again."""
+_WEBHOOK = ("denied the request", "failed calling webhook")
+"""What the API server says beside whatever number an admission webhook chose, or for one that does not answer."""
 
 
 @dataclass(slots=True)
@@ -222,10 +224,10 @@ class Executor:
         except NotFound as gone:
             raise NotYet(f"namespace {render.namespace} is going away", 30) from gone
         except ApiError as refused:
-            if refused.status not in _REFUSALS:
-                raise
-            if "being terminated" in refused.message:
+            if any(one.get("reason") == "NamespaceTerminating" for one in refused.causes):
                 raise NotYet(f"namespace {render.namespace} is going away", 30) from refused
+            if refused.status not in _REFUSALS and not any(words in refused.message for words in _WEBHOOK):
+                raise
             if not await self._is_there(key, render, stage, number, job):
                 await self._take_back_refused(key, render, refused)
             return
@@ -293,10 +295,9 @@ class Executor:
 
     async def _take_back_refused(self, key: Key, render: Render, refused: ApiError) -> None:
         """Rights, a policy or the schema refused the Job: it waits for somebody to mend that, and has used no attempt."""
-        is_barred = (
-            refused.status == _FORBIDDEN or "is forbidden" in refused.message
-        )  # policies say 422 and these words
-        what = "the operator's rights or an admission policy" if is_barred else "its pool's settings"
+        barred = ("is forbidden", *_WEBHOOK)  # a policy says 422 and the first of these
+        is_barred = refused.status == _FORBIDDEN or any(words in refused.message for words in barred)
+        what = "the operator's rights and admission policies" if is_barred else "its pool's settings"
         message = f"the API server refuses its Job; see to {what}: {refused.message[:700]}"
         log.error("job refused", namespace=render.namespace, name=render.name, error=refused.message[:300])
         self.fleet.job_refused(render, message)

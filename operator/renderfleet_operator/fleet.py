@@ -60,7 +60,9 @@ class Footprint:
     begun_at: str
     token: str
     got_no_pod: bool
-    """Its Job was refused, or refused a pod, and taken back."""
+    """Its Job was refused, or refused a pod, and taken back: nothing was called."""
+    quota_is_full: bool
+    """It was the quota that refused it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ def footprint(body: Body) -> Footprint:
         begun_at=str(attempts[-1].get("startedAt") or "") if attempts else "",
         token=f"{render.uid}/{render.run}/{Stage.START if phase is Phase.WAITING else render.stage}/{render.attempt}",
         got_no_pod=render.status.get("reason") in _GOT_NO_POD,
+        quota_is_full=render.status.get("reason") == Reason.QUOTA_EXHAUSTED,
     )
 
 
@@ -174,7 +177,8 @@ class Fleet:
         if before and before.holds_pod and not (after and after.holds_pod):
             self._pods[before.namespace] -= 1
             if after and after.got_no_pod:
-                self._ended.pop(before.namespace, None)  # refused, so what has ended explains nothing
+                if after.quota_is_full:
+                    self._ended.pop(before.namespace, None)  # so what has ended explains nothing
             else:
                 self._ended.setdefault(before.namespace, deque()).append(self.clock.monotonic())
             freed = True
@@ -214,7 +218,9 @@ class Fleet:
         if account := self.accounts.get(before.provider):
             account.in_flight -= 1
             account.forget_probe(before.token)
-            if before.begun_at and has_worked:
+            if not has_worked:
+                account.tokens += 1
+            elif before.begun_at:
                 account.served(max(0.0, self.clock.now() - seconds_of(before.begun_at)))
             self.provider_moved(before.provider)
         for other in self._others(before):

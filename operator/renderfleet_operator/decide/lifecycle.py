@@ -758,7 +758,8 @@ def _vendor_working(render: Render, seen: Observed) -> list[Action]:
                 look.charged,
                 retry_limit=look.retry_limit,
             )
-            return _failed(render, seen, Stage.START, failure)
+            # It may have been shown as done before: what was asked for to fetch it starts no paid attempt.
+            return [LeaveAdmission(), *_failed(render, seen, Stage.START, failure)]
         case _:
             return [WatchVendorJob(job_id), *_vendor_progress(render, seen)]
 

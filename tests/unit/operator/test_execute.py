@@ -118,8 +118,19 @@ async def test_what_the_quota_refuses_waits_and_has_used_no_attempt(refusal: Api
     ("refusal", "cure"),
     [
         pytest.param(Forbidden(403, "Forbidden", "RBAC says no"), "the operator's rights", id="by rights"),
-        pytest.param(Invalid(422, "Invalid", "job is forbidden: policy says no"), "admission policy", id="by a policy"),
-        pytest.param(ApiError(400, "BadRequest", "webhook says no"), "its pool's settings", id="by a webhook's choice"),
+        pytest.param(
+            Invalid(422, "Invalid", "job is forbidden: policy says no"), "admission policies", id="by a policy"
+        ),
+        pytest.param(
+            ApiError(409, "Conflict", 'webhook "x" denied the request: says no'),
+            "admission policies",
+            id="by a webhook",
+        ),
+        pytest.param(
+            Unavailable(500, "InternalError", 'failed calling webhook "x": says no'),
+            "admission policies",
+            id="by no webhook",
+        ),
         pytest.param(Invalid(422, "Invalid", "priority says no"), "its pool's settings", id="by the schema"),
     ],
 )
@@ -150,7 +161,8 @@ async def test_a_job_that_is_refused_for_good_waits_for_somebody_to_mend_that(re
 
 
 async def test_a_namespace_that_goes_away_refuses_nobody() -> None:
-    cluster = Cluster(Forbidden(403, "Forbidden", "unable to create in namespace x because it is being terminated"))
+    causes = [{"reason": "NamespaceTerminating", "message": "namespace rf-acme is being terminated"}]
+    cluster = Cluster(Forbidden(403, "Forbidden", "unable to create new content", {"causes": causes}))
     executor, _ = make(cluster)
 
     with pytest.raises(NotYet):

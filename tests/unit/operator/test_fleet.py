@@ -196,6 +196,19 @@ def test_a_start_that_the_quota_took_back_says_nothing_of_how_long_a_render_take
     assert fleet.accounts["openai"].service_seconds == 20.0
 
 
+@pytest.mark.parametrize("reason", ["QuotaExhausted", "JobRefused"])
+def test_a_start_whose_job_was_refused_gives_its_token_back(reason: str) -> None:
+    fleet, _ = make(providers=[provider(limits={"inFlight": 1, "perMinute": 1, "burst": 1})])
+    uid = put(fleet, "r0")
+    fleet.run_pass()
+    fleet.cache.put_render(body(name="r0", uid=uid, status=running(), version=6))
+    assert fleet.accounts["openai"].tokens < 1
+
+    fleet.cache.put_render(body(name="r0", uid=uid, status={"phase": "Queued", "reason": reason}, version=7))
+
+    assert fleet.accounts["openai"].tokens == pytest.approx(1)
+
+
 def test_a_ticket_that_is_not_used_comes_back() -> None:
     fleet, clock = make()
     uid = put(fleet, "r0")

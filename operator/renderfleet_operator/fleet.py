@@ -420,17 +420,8 @@ class Fleet:
         if not self._lanes:
             return [], None
         tenants, providers = self._tenants(self._lanes), self._providers(now)
-        refused = {
-            lane: one
-            for lane, one in self._refused.items()
-            if lane in self._lanes and one.in_a_row >= _REFUSED_IN_A_ROW
-        }
-        lanes = {
-            lane: waiting[:1] if lane in refused else waiting  # one at a time finds out whether it was mended
-            for lane, waiting in self._lanes.items()
-            if lane not in refused or refused[lane].until <= now
-        }
-        made = admission.admit(lanes, tenants, providers)
+        refused = self._refused_lanes()
+        made = admission.admit(self._open_lanes(refused, now), tenants, providers)
         keys: list[Key] = []
         for uid in made.admitted:
             lane = self._lane_of[uid][0]
@@ -441,8 +432,24 @@ class Fleet:
                 keys.append(key)
         resting = {lane: one for lane, one in refused.items() if one.until > now and lane in self._lanes}
         self._stopped = {**made.stopped, **{lane: one.wait for lane, one in resting.items()}}
-        times = [one.until - now for one in resting.values()]
-        return keys, min([*times, *([made.again_in] if made.again_in is not None else [])], default=None)
+        times = [made.again_in, *(one.until - now for one in resting.values())]
+        return keys, min((time for time in times if time is not None), default=None)
+
+    def _refused_lanes(self) -> dict[admission.LaneKey, Refusal]:
+        """Those of which several Jobs in a row were refused, so that not only one render is to blame."""
+        return {
+            lane: one
+            for lane, one in self._refused.items()
+            if lane in self._lanes and one.in_a_row >= _REFUSED_IN_A_ROW
+        }
+
+    def _open_lanes(self, refused: Mapping[admission.LaneKey, Refusal], now: float) -> admission.Lanes:
+        """Who may be let in: of a refused lane nobody while it rests, then one, to find out whether it was mended."""
+        return {
+            lane: waiting[:1] if lane in refused else waiting
+            for lane, waiting in self._lanes.items()
+            if lane not in refused or refused[lane].until <= now
+        }
 
     def _admit(self, uid: str, now: float) -> Key | None:
         lane, one = self._lane_of[uid]

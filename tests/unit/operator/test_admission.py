@@ -3,6 +3,7 @@
 import random
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -261,30 +262,44 @@ class TestBackingOff:
             assert found[last].position == order[last].position, "all others are there when the longest pause ends"
 
 
-@pytest.mark.parametrize("waiting", [5000])
-def test_a_pass_over_thousands_is_quick(waiting: int) -> None:
-    rng = random.Random(7)
-    lanes: dict[LaneKey, list[Waiting]] = {
-        (f"p{n % 3}", f"t{n % 50}"): lane(*(waits(f"{n}-{i}", since=rng.random()) for i in range(waiting // 150)))
-        for n in range(150)
-    }
-    paused = {
-        key: [BackingOff(waits(f"{one.uid}-again", since=rng.random(), cost=None), 600 * rng.random()) for one in those]
-        for key, those in lanes.items()
-    }
-    providers = provider("p0", free=5) | provider("p1", free=5) | provider("p2", free=5)
-    everyone = [f"t{n}" for n in range(50)]
+def _seconds(do: Callable[[], object]) -> float:
+    """The quickest of a few, which other load on the machine disturbs least."""
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        do()
+        times.append(time.perf_counter() - began)
+    return min(times)
 
-    began = time.perf_counter()
-    admit(lanes, tenants(*everyone), dict(providers))
-    one_pass = time.perf_counter() - began
-    began = time.perf_counter()
-    found = places(lanes, tenants(*everyone), providers, paused)
-    all_places = time.perf_counter() - began
 
-    assert len(found) == sum(map(len, lanes.values())) + sum(map(len, paused.values()))
-    assert one_pass < 0.05
-    assert all_places < 0.5
+def test_a_pass_costs_what_it_admits_and_places_what_waits() -> None:
+    """Ten times as many wait: a pass looks at the heads of as many lanes, and to place them all takes ten times, or so."""
+
+    def passes(waiting: int) -> tuple[float, float]:
+        rng = random.Random(7)
+        lanes: dict[LaneKey, list[Waiting]] = {
+            (f"p{n % 3}", f"t{n % 50}"): lane(*(waits(f"{n}-{i}", since=rng.random()) for i in range(waiting // 150)))
+            for n in range(150)
+        }
+        paused = {
+            key: [
+                BackingOff(waits(f"{one.uid}-again", since=rng.random(), cost=None), 600 * rng.random())
+                for one in those
+            ]
+            for key, those in lanes.items()
+        }
+        providers = provider("p0", free=5) | provider("p1", free=5) | provider("p2", free=5)
+        everyone = [f"t{n}" for n in range(50)]
+        assert len(places(lanes, tenants(*everyone), providers, paused)) == 2 * sum(map(len, lanes.values()))
+        return (
+            _seconds(lambda: admit(lanes, tenants(*everyone), dict(providers))),
+            _seconds(lambda: places(lanes, tenants(*everyone), providers, paused)),
+        )
+
+    few, many = passes(600), passes(6000)
+
+    assert many[0] < 4 * few[0]
+    assert many[1] < 40 * few[1]
 
 
 class Simulation:

@@ -36,15 +36,20 @@ class Requests:
     whole: dict[str, float]
     smallest: dict[str, float]
 
+    @property
+    def totals(self) -> tuple[float, float]:
+        """Of all requests: (as they are, with the smallest status)."""
+        return sum(self.whole.values()), sum(self.smallest.values())
+
     def rows(self) -> list[tuple[str, str]]:
         """Milliseconds by request: as it is, with the smallest status."""
-        totals = [("all", sum(self.whole.values()), sum(self.smallest.values()))]
+        totals = [("all", *self.totals)]
         each = [(name, seconds, self.smallest[name]) for name, seconds in self.whole.items()]
         return [(name, f"{1000 * whole:.1f} ms, {1000 * least:.1f} ms") for name, whole, least in [*each, *totals]]
 
     def ceilings(self, bare_seconds: float, job_seconds: float) -> tuple[float, float]:
         """(as it is, with the smallest status): processor time of a bare Job over a runner's Job and the requests."""
-        whole, least = sum(self.whole.values()), sum(self.smallest.values())
+        whole, least = self.totals
         return bare_seconds / (job_seconds + whole), bare_seconds / (job_seconds + least)
 
     def raw(self) -> dict[str, Any]:

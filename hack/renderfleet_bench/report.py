@@ -54,6 +54,7 @@ BARS = (
     Bar("ratio_500", "throughput against bare Jobs, 500 renders", at_least=0.70),
     Bar("ratio_500_same_job", "throughput against the runners' own Jobs alone, 500 renders"),
     Bar("ratio_ceiling", "the same by processor time, had we no operator and the smallest status"),
+    Bar("requests_cpu_ms_per_render", "processor time of a render's own requests, no operator, ms"),
     Bar("ratio_5000", "throughput against bare Jobs, 5,000 renders", at_least=0.70),
     Bar("ratio_default_flags", "throughput against bare Jobs, default controller flags", at_least=0.95),
     Bar("overhead_p50_s", "one render over one bare Job, median, seconds", at_most=0.15),

@@ -150,17 +150,20 @@ class Run:
         report = self.report
         report.sections["Processor time per request on a render: as it is, with the smallest status"] = found.rows()
         report.raw["ceiling"] = found.raw()
+        whole, smallest = found.totals
+        report.numbers["requests_cpu_ms_per_render"] = 1000 * whole
+        report.notes["requests_cpu_ms_per_render"] = f"{1000 * smallest:.1f} with the smallest status"
         rounds = self._spent[0] if self._spent else None
         if rounds is None or rounds.same_seconds is None:
             report.notes["ratio_ceiling"] = (
                 "needs rounds of bare Jobs and of the runners' Jobs: throughput-500, long form"
             )
             return
-        whole, smallest = found.ceilings(rounds.bare_seconds, rounds.same_seconds)
-        report.numbers["ratio_ceiling"] = smallest
+        as_it_is, at_best = found.ceilings(rounds.bare_seconds, rounds.same_seconds)
+        report.numbers["ratio_ceiling"] = at_best
         report.notes["ratio_ceiling"] = (
             f"{1000 * rounds.bare_seconds:.1f} ms a bare Job, {1000 * rounds.same_seconds:.1f} ms a runner's Job;"
-            f" with the requests as they are {whole:.2f}"
+            f" with the status as it is {as_it_is:.2f}"
         )
 
     async def _overhead(self, fleet: Fleet) -> None:

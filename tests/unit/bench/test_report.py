@@ -5,9 +5,9 @@ import pytest
 from renderfleet_bench.report import BARS, Bar, Report, Verdict, by_count, columns
 
 KEYS = [
-    "ratio_500", "ratio_500_same_job", "ratio_ceiling", "requests_cpu_ms_per_render", "ratio_5000", "ratio_default_flags", "overhead_p50_s",
-    "operator_writes_per_render", "operator_rss_mib", "operator_cpu_ms_per_render", "restart_ready_s", "restart_writes_finished", "eta_error_p50", "fairness", "submit_ratio",
-    "get_ratio", "sse_p99_s", "api_rss_mib",
+    "ratio_500", "ratio_500_same_job", "ratio_ceiling", "requests_cpu_ms_per_render", "ratio_5000", "ratio_default_flags",
+    "overhead_p50_s", "operator_writes_per_render", "operator_rss_mib", "operator_cpu_ms_per_render", "restart_ready_s",
+    "restart_writes_finished", "eta_error_p50", "fairness", "submit_ratio", "get_ratio", "sse_p99_s", "api_rss_mib",
 ]  # fmt: skip
 
 

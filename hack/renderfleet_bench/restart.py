@@ -107,6 +107,7 @@ async def _seed_finished(fleet: Fleet, wanted: int) -> None:
     async def seed(name: str) -> None:
         body = RENDERS.body(name)
         del body["metadata"]["finalizers"]
+        body["metadata"]["annotations"] = pattern["metadata"]["annotations"]  # archived, as the stamp says
         await cluster.create(AVATARS, body, RENDERS.namespace)
         status = {"status": pattern["status"]}
         made.append(await cluster.patch(AVATARS, name, status, RENDERS.namespace, subresource="status"))

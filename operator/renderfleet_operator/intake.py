@@ -285,7 +285,8 @@ def _reads_other(new: Body, old: Body | None) -> bool:
 
 
 def _is_let_go(body: Body) -> bool:
-    """Finished and without our finalizer: the archive has it."""
-    return bool((body.get("status") or {}).get("finishedAt")) and meta.FINALIZER not in (
-        body["metadata"].get("finalizers") or ()
-    )
+    """Finished and let go of as archived; without the stamp it was let go of because the archive did not answer in time."""
+    about = body["metadata"]
+    is_finished = bool((body.get("status") or {}).get("finishedAt"))
+    is_stamped = meta.ARCHIVED_ANNOTATION in (about.get("annotations") or {})
+    return is_finished and is_stamped and meta.FINALIZER not in (about.get("finalizers") or ())

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from renderfleet_crds import meta
 from renderfleet_operator.cache import Key
 from renderfleet_operator.intake import Intake
 from renderfleet_operator.metrics import Metrics
+from renderfleet_operator.times import rfc3339
 
-from .builders import body, ended, running
+from .builders import NOW, body, ended, running
 from .test_archive import make as make_archive
 from .test_fleet import TENANT, provider
 from .test_observe import make as make_observer
@@ -95,9 +97,30 @@ def test_what_was_let_go_of_and_is_held_again_is_offered_to_the_archive_again() 
     """A redrive holds it, and waits to hear that its end is stored."""
     intake, _, _ = make()
     intake.fleet.is_ready = True
-    intake.seen("AvatarRender", body(name="face", uid="f", status=ended("Failed"), finalizer=False, version=6))
+    stamp = {meta.ARCHIVED_ANNOTATION: rfc3339(NOW)}
+    let_go = body(name="face", uid="f", status=ended("Failed"), finalizer=False, version=6, annotations=stamp)
+    intake.seen("AvatarRender", let_go)
     intake.archive._waiting.clear()
 
-    intake.seen("AvatarRender", body(name="face", uid="f", status=ended("Failed"), version=7))
+    intake.seen("AvatarRender", body(name="face", uid="f", status=ended("Failed"), version=7, annotations=stamp))
 
     assert len(intake.archive) == 1
+
+
+@pytest.mark.parametrize(
+    ("annotations", "is_offered"),
+    [
+        pytest.param({meta.ARCHIVED_ANNOTATION: rfc3339(NOW)}, False, id="archived"),
+        pytest.param({}, True, id="let go of unarchived"),
+    ],
+)
+def test_a_new_operator_offers_again_what_was_let_go_of_unarchived(
+    annotations: dict[str, str], is_offered: bool
+) -> None:
+    """While the object is there, its history can still be kept; that of thousands that are archived is not sent again."""
+    intake, observer, _ = make()
+    observer.fleet.is_ready = False
+
+    intake.seen("AvatarRender", body(status=ended(), finalizer=False, annotations=annotations))
+
+    assert (len(intake.archive) == 1) is is_offered

@@ -17,12 +17,11 @@ import uvloop
 
 from renderfleet_client.login import Login
 
-from .intake import SOURCES, Intake, Source
+from .intake import PAGE, SOURCES, Intake, Source
 
 SERVER_TIMEOUT_SECONDS = 300
 INACTIVITY_SECONDS = 70.0
 """Bookmarks come every minute at the latest; a watch without any is dead."""
-PAGE = 500
 LONGEST_PAUSE_SECONDS = 15.0
 OURS = tuple(source for source in SOURCES if source.is_ours)
 

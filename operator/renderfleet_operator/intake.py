@@ -51,6 +51,8 @@ class Source:
         return self.resource.group == meta.GROUP
 
 
+PAGE: Final = 200
+"""Objects that a listing holds at a time: ended pods are large, and those of thousands of Jobs stay for a while."""
 SOURCES: Final = (
     Source(RENDER_TENANT.kind, Resource.of(RENDER_TENANT)),
     Source(RENDER_PROVIDER.kind, Resource.of(RENDER_PROVIDER)),
@@ -209,7 +211,7 @@ class Intake:
         there: set[tuple[str, str]] = set()
         version, repairs = 0, 0
         pages = cluster.pages(
-            source.resource, label_selector=source.label_selector, field_selector=source.field_selector
+            source.resource, label_selector=source.label_selector, field_selector=source.field_selector, page=PAGE
         )
         async for page in pages:
             version = int(page.resource_version)

@@ -165,8 +165,8 @@ def from_resource(body: Document) -> Render:
 
 
 def _not_archived(status: Document) -> str:
-    told = (one for one in status.get("conditions") or () if one["type"] == "Archived" and one["status"] == "False")
-    return str(next(told, {}).get("message", ""))
+    told = next((one for one in status.get("conditions") or () if one["type"] == "Archived"), None)
+    return str(told["message"]) if told and told["status"] == "False" else ""
 
 
 def from_job(job: Document) -> Render:

@@ -2,7 +2,7 @@
 
 Beside its runner's Job a render is a few requests on a custom resource: the client's POST, the fence, the end, the
 finalizer. They are replayed as a real render made them, with the operator stopped, and once more with the smallest status
-that says anything. Job and requests together are what no operator in no language can save.
+that says anything. No operator, whatever it is written in, can save Job and requests.
 """
 
 from __future__ import annotations

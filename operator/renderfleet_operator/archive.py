@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from renderfleet_crds.conditions import ConditionType, find_condition
+from renderfleet_crds.conditions import ConditionType
 from renderfleet_store.engine import StoreUnavailable
 from renderfleet_store.mirror import Mirror, RenderSeen
 
@@ -105,7 +105,7 @@ class Archive:
             if self.why_late(render) is not None
             and render.is_finished
             and render.has_finalizer
-            and find_condition(render.status.get("conditions") or [], ConditionType.ARCHIVED) is None
+            and render.condition(ConditionType.ARCHIVED) is None
         ]
 
     def forget(self, uid: str) -> None:

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from renderfleet_crds.conditions import ConditionType, find_condition
+from renderfleet_crds.conditions import ConditionType
 from renderfleet_crds.contract import Stage
 from renderfleet_crds.phases import Phase
 
@@ -207,7 +207,7 @@ def _phase_began(render: Render) -> float:
         case Phase.WAITING:
             began = (status.get("provider") or {}).get("acceptedAt")
         case Phase.HELD:
-            held = find_condition(status.get("conditions") or [], ConditionType.STALLED)
+            held = render.condition(ConditionType.STALLED)
             began = held["lastTransitionTime"] if held else None
         case _:  # sent back into the queue when its last attempt ended, unless it was never started
             began = last.get("endedAt")

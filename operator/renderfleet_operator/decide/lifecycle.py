@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from renderfleet_crds import meta
-from renderfleet_crds.conditions import ConditionType, Reason, find_condition
+from renderfleet_crds.conditions import ConditionType, Reason
 from renderfleet_crds.contract import Charged, ErrorCategory, Stage
 from renderfleet_crds.kinds import BY_KIND
 from renderfleet_crds.phases import Phase
@@ -122,7 +122,7 @@ def _at_rest(render: Render, seen: Observed) -> list[Action]:
         return edited
     if render.has_finalizer:
         if seen.archived:
-            told = _archived_condition(render)
+            told = render.condition(ConditionType.ARCHIVED)
             if told is not None and told["status"] == "False":
                 return [WriteStatus(archive_report(render, seen.now, archived=True))]
             return [ChangeFinalizer("absent")]
@@ -138,14 +138,10 @@ def _kept_for_archive(render: Render, seen: Observed) -> list[Action]:
     left = (render.finished_at or seen.now) + seen.policy.archive_deadline_seconds - seen.now
     if left <= 0:
         return []
-    if _archived_condition(render) is None and seen.archive_late is not None and seen.may_report:
+    if render.condition(ConditionType.ARCHIVED) is None and seen.archive_late is not None and seen.may_report:
         status = archive_report(render, seen.now, archived=False, message=seen.archive_late)
         return [WriteStatus(status), LookAgain(left)]
     return [LookAgain(left)]
-
-
-def _archived_condition(render: Render) -> Body | None:
-    return find_condition(render.status.get("conditions") or [], ConditionType.ARCHIVED)
 
 
 def _taken_up(render: Render, seen: Observed) -> list[Action]:
@@ -189,7 +185,7 @@ def _redrive(render: Render, seen: Observed) -> list[Action]:
                     **{
                         kind: "False"
                         for kind in (ConditionType.PROVIDER_ACCEPTED, ConditionType.MEDIA_STORED)
-                        if _has(render, kind)
+                        if render.condition(kind) is not None
                     },
                     ConditionType.ARCHIVED: None,
                 },
@@ -211,10 +207,6 @@ def _redrive(render: Render, seen: Observed) -> list[Action]:
             Note("Redriven", f"run {run} begins"),
         )
     ]
-
-
-def _has(render: Render, kind: ConditionType) -> bool:
-    return any(one["type"] == kind for one in render.status.get("conditions") or ())
 
 
 def _ending(render: Render, seen: Observed) -> _Ending | None:

@@ -6,6 +6,7 @@ No model is built here: this is the hot path, and the API server has validated a
 from typing import Any
 
 from renderfleet_crds import meta
+from renderfleet_crds.conditions import ConditionType, find_condition
 from renderfleet_crds.contract import ErrorCategory, Stage
 from renderfleet_crds.kinds import BY_KIND
 from renderfleet_crds.phases import Phase
@@ -77,6 +78,10 @@ class Render:
         """None before the first report."""
         word = self.status.get("phase")
         return Phase(word) if word else None
+
+    def condition(self, kind: ConditionType) -> Body | None:
+        """Its condition of that type, or None when nobody has said anything yet."""
+        return find_condition(self.status.get("conditions") or [], kind)
 
     @property
     def is_finished(self) -> bool:
@@ -186,7 +191,7 @@ class Render:
     @property
     def unreserved_micros(self) -> int:
         """What must be set aside besides before another try of it."""
-        return self.paid_micros + self.estimated_micros - max(self.paid_micros, self.estimated_micros)
+        return min(self.paid_micros, self.estimated_micros)  # the larger of both is reserved already
 
     def next_number(self, stage: Stage) -> int:
         """Number of the next attempt of a stage: never one that was used in this run."""
